@@ -1,0 +1,88 @@
+"""Without keys: only this machine may call, and no web page may make its browser call for it.
+
+A page can send requests to loopback, also under a host name of its own that resolves to it (DNS
+rebinding). So the host must be a loopback name, a page's origin must be that same host, and a body
+must be declared as JSON, which a page cannot do without a preflight that is never answered.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Set as AbstractSet
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from app.api import exchange
+from app.api.paths import POLICY_VIOLATION, route_path
+from app.errors import Forbidden, UnsupportedMedia
+
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class OpenMode:
+    """Raises Forbidden or UnsupportedMedia; `insecure` drops the checks of host and client."""
+
+    def __init__(self, app: ASGIApp, open_paths: AbstractSet[str], *, insecure: bool) -> None:
+        self._app = app
+        self._open_paths = open_paths
+        self._insecure = insecure
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
+            return
+        if scope["type"] == "http" and route_path(scope) not in self._open_paths:
+            self._check(scope)
+        await self._app(scope, receive, send)
+
+    def _check(self, scope: Scope) -> None:
+        host = (exchange.header(scope, b"host") or b"").decode("latin-1")
+        if not self._insecure:
+            client = scope.get("client")
+            if client and not is_loopback(client[0]):
+                raise Forbidden("Without API keys only this machine may call", code="open_mode")
+            if not is_loopback(hostname(host)):
+                raise Forbidden(
+                    "Without API keys only a loopback host name is accepted", code="open_mode"
+                )
+        origin = exchange.header(scope, b"origin")
+        if origin is not None and not _same_origin(origin.decode("latin-1"), host):
+            raise Forbidden("Web pages of other origins may not call", code="origin_not_allowed")
+        if scope["method"] in _WITH_BODY and not _is_json(scope):
+            raise UnsupportedMedia("Send the body as 'Content-Type: application/json'")
+
+
+@lru_cache(maxsize=256)
+def is_loopback(name: str) -> bool:
+    """Whether a host name or address can only mean this machine."""
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+@lru_cache(maxsize=256)
+def hostname(host: str) -> str:
+    """The name in a Host header, without the port; empty if it is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _same_origin(origin: str, host: str) -> bool:
+    _, separator, origin_host = origin.partition("://")
+    return bool(separator) and origin_host.lower() == host.lower()
+
+
+def _is_json(scope: Scope) -> bool:
+    declared = exchange.header(scope, b"content-type") or b""
+    media = declared.split(b";", 1)[0].strip().lower()
+    return media == b"application/json" or (
+        media.startswith(b"application/") and media.endswith(b"+json")
+    )

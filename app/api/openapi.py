@@ -1,0 +1,66 @@
+"""Documents the chat endpoint, which is no FastAPI route, in the OpenAPI schema."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api.routes.chat import PATH
+from app.protocol.chat_body import body_schema
+from app.protocol.json_types import JsonObject
+
+_REF = "#/components/schemas/{model}"
+
+
+def schema_of(app: FastAPI) -> Callable[[], JsonObject]:
+    """What replaces `app.openapi`; made once, on the first request for it."""
+
+    def openapi() -> JsonObject:
+        if app.openapi_schema is None:
+            app.openapi_schema = _build(app)
+        return app.openapi_schema
+
+    return openapi
+
+
+def _build(app: FastAPI) -> JsonObject:
+    document: JsonObject = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes
+    )
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)  # refusals have OpenAI's shape and status
+    body = body_schema(_REF)
+    document["components"] = {"schemas": body.pop("$defs", {})}
+    document["paths"][PATH] = {
+        "post": {
+            "tags": ["chat"],
+            "summary": "Answer a conversation, streamed or whole",
+            "operationId": "create_chat_completion",
+            "requestBody": {"required": True, "content": {"application/json": {"schema": body}}},
+            "responses": {
+                "200": {
+                    "description": "A `chat.completion`, or a stream of `chat.completion.chunk`",
+                    "content": {
+                        "application/json": {"schema": {"type": "object"}},
+                        "text/event-stream": {"schema": {"type": "string"}},
+                    },
+                },
+                "default": {
+                    "description": "OpenAI's error object",
+                    "content": {"application/json": {"schema": _error_schema()}},
+                },
+            },
+        }
+    }
+    return document
+
+
+def _error_schema() -> JsonObject:
+    text = {"type": "string"}
+    nullable = {"type": ["string", "null"]}
+    fields = {"message": text, "type": text, "param": nullable, "code": nullable}
+    error = {"type": "object", "properties": fields, "required": list(fields)}
+    return {"type": "object", "properties": {"error": error}, "required": ["error"]}

@@ -1,0 +1,203 @@
+"""How a run's answer reaches the client: as an event stream, or whole.
+
+There is no queue between engine and socket: what the engine emits is sent before it goes on, so a
+slow client slows the upstream. Whoever waits on a client also watches for its leaving, from the
+first moment, and then cancels the run at once.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+
+import anyio
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from app.api import exchange
+from app.api.errors import log_failure, to_moa_error
+from app.protocol.answer import Answer
+from app.protocol.chat import Batch
+from app.protocol.stream import ChunkEncoder, HeartbeatStyle, error_event
+from app.serving.chat import ChatRun
+
+_STREAM_HEADERS = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-store"),
+    (b"x-accel-buffering", b"no"),  # nginx and its kin would hold events back
+]
+_WHOLE_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds until a stream's headers are sent at the latest, and between signs of life."""
+
+    commit_after: float = 8.0
+    heartbeat: float = 10.0
+    style: HeartbeatStyle = "comment"
+
+
+def answer_id(run: ChatRun) -> str:
+    """The `id` on the wire, the same in all chunks."""
+    return f"chatcmpl-{run.record.run_id}"
+
+
+async def send_whole(run: ChatRun, scope: Scope, receive: Receive, send: Send) -> None:
+    """Run, then answer with one `chat.completion`. Raises what the run raises."""
+    answer = Answer()
+
+    async def collect(batch: Batch) -> None:
+        answer.add(batch)
+
+    failure: Exception | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_cancel_when_gone, scope, receive, tasks.cancel_scope)
+        try:
+            await run.execute(collect)
+        except Exception as raised:  # noqa: BLE001 - raised again below, outside the group
+            failure = raised
+        tasks.cancel_scope.cancel()
+    if exchange.current(scope).client_left:
+        return
+    if failure is not None:
+        raise failure
+    body = orjson.dumps(
+        answer.to_wire(
+            id=answer_id(run),
+            created=int(time.time()),
+            model=run.model,
+            usage=run.usage(),
+            moa=run.extension(),
+        )
+    )
+    length = (b"content-length", str(len(body)).encode())
+    headers = [*_WHOLE_HEADERS, length, *_encoded(run.headers())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _cancel_when_gone(scope: Scope, receive: Receive, running: anyio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    exchange.current(scope).client_left = True
+    running.cancel()
+
+
+class EventStream:
+    """One streamed answer.
+
+    Late commit: the response begins with the first output token, or after `commit_after`; a
+    failure before that is raised and becomes a real HTTP status. After it, a failure is one error
+    event and the end, with no `[DONE]`.
+    """
+
+    def __init__(self, run: ChatRun, timing: Timing, *, include_usage: bool) -> None:
+        self._run = run
+        self._timing = timing
+        self._include_usage = include_usage
+        self._encoder = ChunkEncoder(
+            answer_id(run), int(time.time()), run.model, include_usage=include_usage
+        )
+        self._lock = anyio.Lock(fast_acquire=True)
+        self._committed = False
+        self._early = b""
+        self._silence = math.inf if timing.style == "off" else timing.heartbeat
+        self._commit_at = self._last_sent = 0.0
+        self._send: Send
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run and stream. Raises what the run raises, as long as nothing has been sent."""
+        self._send = send
+        self._commit_at = time.monotonic() + self._timing.commit_after
+        failure: Exception | None = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch, scope, receive, tasks.cancel_scope)
+            try:
+                await self._run.execute(self._emit)
+                await self._finish()
+            except Exception as raised:  # noqa: BLE001 - answered below, outside the group
+                failure = raised
+            tasks.cancel_scope.cancel()
+        if failure is not None and not exchange.current(scope).client_left:
+            await self._fail(scope, failure)
+
+    async def _emit(self, batch: Batch) -> None:
+        events = self._encoder.encode(batch)
+        if not self._committed:
+            events = self._take_early() + events
+            if not _says_something(batch):
+                self._early, events = events, b""
+        if events:
+            await self._write(events)
+
+    async def _finish(self) -> None:
+        usage = self._run.usage() if self._include_usage else None
+        end = self._encoder.finish(usage, self._run.extension())
+        await self._write(self._take_early() + end, more=False)
+
+    async def _fail(self, scope: Scope, failure: Exception) -> None:
+        if not self._committed:
+            raise failure
+        here = exchange.current(scope)
+        here.error = to_moa_error(failure)
+        log_failure(here.request_id, here.error, failure)
+        await self._write(error_event(here.error), more=False)
+
+    async def _write(self, events: bytes, *, more: bool = True) -> None:
+        """Send, the headers first if need be; returns when the socket takes more."""
+        async with self._lock:
+            if not self._committed:
+                headers = [*_STREAM_HEADERS, *_encoded(self._run.headers())]
+                start = {"type": "http.response.start", "status": 200, "headers": headers}
+                await self._send(start)
+                self._committed = True
+            await self._send({"type": "http.response.body", "body": events, "more_body": more})
+            self._last_sent = time.monotonic()
+
+    async def _watch(self, scope: Scope, receive: Receive, running: anyio.CancelScope) -> None:
+        """Wait for the client's leaving; meanwhile commit in time and give signs of life."""
+        wait = min(self._timing.commit_after, self._silence)
+        while True:
+            with anyio.move_on_after(wait) as silence:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    exchange.current(scope).client_left = True
+                    running.cancel()
+                    return
+            if silence.cancelled_caught:
+                wait = await self._sign_of_life()
+
+    async def _sign_of_life(self) -> float:
+        """Commit or send a heartbeat if one is due; seconds until the next look."""
+        now = time.monotonic()
+        if self._lock.locked():  # the client is slow to take what it has already got
+            return self._silence
+        if not self._committed:
+            if now < self._commit_at:
+                return self._commit_at - now
+            await self._write(self._take_early())
+        elif now >= self._last_sent + self._silence:
+            await self._write(self._encoder.heartbeat(self._timing.style))
+        return self._last_sent + self._silence - now
+
+    def _take_early(self) -> bytes:
+        early, self._early = self._early, b""
+        return early
+
+
+def _says_something(batch: Batch) -> bool:
+    """Whether there is more than the role in a batch, as the first token or an end is."""
+    for chunk in batch:
+        for choice in chunk.choices:
+            delta = choice.get("delta") or {}
+            if choice.get("finish_reason") or any(
+                value for name, value in delta.items() if name != "role"
+            ):
+                return True
+    return False
+
+
+def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]

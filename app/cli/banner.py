@@ -1,0 +1,99 @@
+"""What `moa serve` says when it listens: facts as pairs, a table for people, lines for the rest."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.picture import WIDTH, one_line
+from app.config import DefaultConfig, LoadedConfig, Settings
+from app.serving.runtime import Runtime
+
+_WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - shown, not bound
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """All there is to say about a start."""
+
+    settings: Settings
+    chosen: DefaultConfig
+    loaded: LoadedConfig
+    runtime: Runtime
+    loop: str
+    warnings: Sequence[str] = ()
+
+
+def show(start: Start, port: int, console: Console) -> None:
+    """Print it; the command to try comes last and alone, so that it can be copied whole."""
+    if console.is_terminal:
+        table = Table.grid(padding=(0, 2))
+        table.add_column(style="bold")
+        table.add_column(overflow="fold")
+        for label, text in facts(start, port):
+            table.add_row(label, text)
+        console.print(table)
+        console.print()
+    else:
+        for label, text in facts(start, port):
+            console.print(f"{label}: {text}")
+    console.print(curl_line(start, port))
+
+
+def facts(start: Start, port: int) -> Iterator[tuple[str, str]]:
+    """Label and text of each line."""
+    workers = start.settings.workers
+    by = f"{workers} workers" if workers > 1 else "1 worker"
+    yield "address", f"{base_url(start.settings.host, port)} ({by}, {start.loop}, httptools)"
+    yield "access", _access(start.settings)
+    yield "config", str(start.chosen.path)
+    yield "chosen", start.chosen.reason
+    yield from _left_out(start.loaded.left_out)
+    for sentence in start.warnings:
+        yield "warning", sentence
+    for name, served in start.runtime.served.items():
+        if served.graph is not None:
+            yield "graph", f"{name}: {one_line(served.graph, WIDTH)}"
+    pools = [name for name, served in start.runtime.served.items() if served.graph is None]
+    if pools:
+        yield "models", ", ".join(pools)
+
+
+def base_url(host: str, port: int) -> str:
+    """Where a client on this machine reaches it."""
+    host = _WILDCARDS.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def curl_line(start: Start, port: int) -> str:
+    """A command that asks the first graph; keys are not shown, but named."""
+    url = f"{base_url(start.settings.host, port)}/v1/chat/completions"
+    key = ' -H "authorization: Bearer $KEY"' if start.settings.api_keys else ""
+    model = next(iter(start.runtime.served))
+    body = (
+        f'{{"model": "{model}", "stream": true, '
+        '"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
+    )
+    return f"curl -N {url}{key} -H 'content-type: application/json' -d {shlex.quote(body)}"
+
+
+def _left_out(sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The upstreams, each with its reason; what needs them is only counted."""
+    reasons = [sentence for sentence in sentences if sentence.startswith("Upstream ")]
+    for sentence in reasons:
+        yield "left out", sentence
+    if more := len(sentences) - len(reasons):
+        yield "left out", f"and all that needs them ({more}): `moa check` lists it"
+
+
+def _access(settings: Settings) -> str:
+    if settings.api_keys:
+        count = len(settings.api_keys)
+        return f"{count} key{'s' if count > 1 else ''} from MOA_API_KEYS"
+    if settings.insecure:
+        return "OPEN: no key is set and --insecure is given; whoever reaches this address may call"
+    return "open mode: no key is set, so programs on this machine may call, nobody else"

@@ -1,0 +1,132 @@
+"""`moa check`: validate a configuration, draw its graphs, ask its upstreams if told to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import anyio
+import orjson
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from app.cli.estimate import TYPICAL_ANSWER, TYPICAL_PROMPT, Estimate, dollars
+from app.cli.facts import Facts, GraphFacts, facts, to_json
+from app.cli.opening import choose, compiled, load, opened
+from app.cli.picture import WIDTH, draw, one_line
+from app.cli.terminal import EXIT_FAILED, EXIT_REFUSED, endings, stdout
+from app.config import LoadedConfig, load_settings
+from app.serving.runtime import Runtime
+from app.upstream.deployment import Deployment
+from app.upstream.probe import Probe, probe
+
+_ANSWERS: Mapping[bool | None, str] = {True: "yes", False: "NO", None: "?"}
+
+
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="Configuration file; by default the one `serve` takes.")
+    ] = None,
+    *,
+    ask_upstreams: Annotated[
+        bool, typer.Option("--probe", help="Ask each upstream for its models; costs no tokens.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if there are warnings.")] = False,
+) -> None:
+    """Validate a configuration, draw its graphs, say what a request may come to.
+
+    Exits with 2 if the configuration is wrong or a probed upstream would not serve.
+    """
+    with endings():
+        chosen = choose(file, load_settings(os.environ).config)
+        loaded = load(chosen.path)
+        runtime, probes = anyio.run(_look, loaded, ask_upstreams)
+        found = facts(chosen, loaded, runtime, probes)
+    if as_json:
+        stdout().out(orjson.dumps(to_json(found), option=orjson.OPT_INDENT_2).decode())
+    else:
+        _show(found, stdout())
+    if not found.is_usable:
+        raise typer.Exit(EXIT_REFUSED)
+    if strict and found.has_warnings:
+        raise typer.Exit(EXIT_FAILED)
+
+
+async def _look(loaded: LoadedConfig, ask_upstreams: object) -> tuple[Runtime, tuple[Probe, ...]]:
+    runtime = await compiled(loaded)
+    if not ask_upstreams:
+        return runtime, ()
+    async with opened(loaded) as running:
+        return runtime, await _probes(running)
+
+
+async def _probes(runtime: Runtime) -> tuple[Probe, ...]:
+    """What each deployment's upstream says, all asked at once, in the order of the file."""
+    models = (served.model for served in runtime.served.values())
+    deployments = [model for model in models if isinstance(model, Deployment)]
+    found: dict[str, Probe] = {}
+
+    async def ask(deployment: Deployment) -> None:
+        found[deployment.name] = await probe(deployment)
+
+    async with anyio.create_task_group() as group:
+        for deployment in deployments:
+            group.start_soon(ask, deployment)
+    return tuple(found[deployment.name] for deployment in deployments)
+
+
+def _show(found: Facts, console: Console) -> None:
+    console.print(f"{found.chosen.path} is valid")
+    console.print(found.chosen.reason, style="dim")
+    width = min(console.width, WIDTH) if console.is_terminal else WIDTH
+    for graph in found.graphs:
+        console.print()
+        _show_graph(graph, console, width)
+    console.print()
+    console.print(f"models: {', '.join(found.models)}")
+    for warning in found.warnings:
+        console.print(f"warning: {warning}", style="yellow")
+    if found.probes:
+        console.print()
+        console.print(_probe_table(found.probes))
+
+
+def _show_graph(found: GraphFacts, console: Console, width: int) -> None:
+    graph = found.graph
+    console.print(graph.name, style="bold")
+    console.print(graph.description or one_line(graph, width))
+    console.print()
+    console.print(draw(graph, width))
+    console.print()
+    console.print(
+        f"calls: {found.expected_calls}, {found.worst_case_calls} in the worst case · "
+        f"critical path: {found.critical_path} calls · depth: {found.depth}"
+    )
+    console.print(f"a typical request: {_priced(found.estimate)}")
+    for sentence in found.advice:
+        console.print(f"warning: {sentence}", style="yellow")
+
+
+def _priced(estimate: Estimate) -> str:
+    assumed = f"{TYPICAL_PROMPT} prompt tokens, {TYPICAL_ANSWER} for each answer"
+    if estimate.cost is None:
+        return f"price unknown ({assumed}); no price for {', '.join(estimate.unpriced)}"
+    return f"{dollars(estimate.cost)} ({assumed})"
+
+
+def _probe_table(probes: tuple[Probe, ...]) -> Table:
+    table = Table("model", "upstream", "reachable", "credentials", "model known", "says")
+    for found in probes:
+        marks = (found.reachable, found.credentials, found.listed)
+        table.add_row(
+            found.model,
+            found.upstream,
+            *(_ANSWERS[mark] for mark in marks),
+            found.says,
+            style=None if found.is_usable else "red",
+        )
+    return table

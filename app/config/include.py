@@ -1,0 +1,127 @@
+"""One configuration out of a file and the files it includes. Names must be unique across them."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from app.config.environment import expand
+from app.config.problems import KeyPath, Place, Problem, found, path_text, refusal
+from app.config.yaml_source import Source, read_source
+from app.errors import ConfigError
+from app.protocol.json_types import JsonObject
+
+SECTIONS = ("upstreams", "models", "graphs", "aliases")
+MAX_FILES = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """The merged tree as it was written, and where each path stands."""
+
+    file: Path
+    tree: JsonObject
+    places: Mapping[KeyPath, Place]
+
+
+def gather(file: Path, environ: Mapping[str, str]) -> Draft:
+    """Read a file with everything it includes and merge the sections.
+
+    Raises ConfigError for unreadable files, includes that match nothing or come back to a file
+    that is still being read, and for names that are defined twice.
+    """
+    return merge(list(_Gatherer(environ).files(file, ())))
+
+
+def merge(sources: Sequence[Source]) -> Draft:
+    """One tree out of several; `include` is kept of the first."""
+    tree: JsonObject = {}
+    places: dict[KeyPath, Place] = {}
+    problems: list[Problem] = []
+    for source in sources:
+        problems += _add(tree, places, source)
+        for path, place in source.places.items():
+            places.setdefault(path, place)
+    if problems:
+        raise refusal(problems)
+    return Draft(sources[0].file, tree, places)
+
+
+def _add(tree: JsonObject, places: Mapping[KeyPath, Place], source: Source) -> Iterator[Problem]:
+    for key, value in source.tree.items():
+        if key not in SECTIONS:
+            if key in tree and key != "include":
+                yield _twice((key,), source, places)
+            tree.setdefault(key, value)
+        elif isinstance(value, dict):
+            section = tree.setdefault(key, {})
+            for name, entry in value.items():
+                if name in section:
+                    yield _twice((key, name), source, places)
+                section.setdefault(name, entry)
+        elif value is not None:
+            place = source.places[key,]
+            yield Problem(place, (key,), f"{found(value)}, expected a mapping of names")
+
+
+def _twice(path: KeyPath, source: Source, places: Mapping[KeyPath, Place]) -> Problem:
+    return Problem(source.places[path], path, f"defined twice, first in {places[path]}")
+
+
+@dataclass(slots=True)
+class _Gatherer:
+    """Follows includes; a file that two others include is read once."""
+
+    environ: Mapping[str, str]
+    read: set[Path] = field(default_factory=set)
+
+    def files(self, file: Path, chain: tuple[Path, ...]) -> Iterator[Source]:
+        """The file, then what it includes."""
+        real = file.resolve()
+        self.read.add(real)
+        if len(self.read) > MAX_FILES:
+            raise ConfigError(f"more than {MAX_FILES} files are included", file=str(file))
+        source = read_source(file)
+        yield source
+        for path, pattern in self._patterns(source):
+            for below in _matches(source, path, pattern):
+                if below.resolve() in (*chain, real):
+                    message = f"{below} is still being read: files include each other in a circle"
+                    raise refusal([Problem(source.places[path], path, message)])
+                if below.resolve() not in self.read:
+                    yield from self.files(below, (*chain, real))
+
+    def _patterns(self, source: Source) -> Iterator[tuple[KeyPath, str]]:
+        listed = source.tree.get("include")
+        if listed is None:
+            return
+        if not isinstance(listed, list):
+            problem = f"{found(listed)}, expected a list of files"
+            raise refusal([Problem(source.places["include",], ("include",), problem)])
+        for at, item in enumerate(listed):
+            path: KeyPath = ("include", at)
+            expansion = expand(item, self.environ) if isinstance(item, str) else None
+            if expansion and not expansion.unset and not expansion.malformed and expansion.text:
+                yield path, expansion.text
+                continue
+            names = ", ".join(expansion.unset) if expansion else ""
+            unset = f"{names} is not set, " if names else ""
+            message = f"{found(item)}, {unset}expected a file or a pattern such as graphs/*.yaml"
+            raise refusal([Problem(source.places[path], path, message)])
+
+
+def _matches(source: Source, path: KeyPath, pattern: str) -> list[Path]:
+    folder = source.file.parent
+    if not glob.has_magic(pattern) or (folder / pattern).is_file():
+        if (folder / pattern).is_file():
+            return [folder / pattern]
+        raise ConfigError(
+            f'found "{pattern}", but there is no file {folder / pattern}',
+            file=str(source.places[path]),
+            path=path_text(path),
+        )
+    # Unlike Path.glob this takes absolute patterns too.
+    names = sorted(glob.glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207 — see above
+    return [folder / name for name in names if (folder / name).is_file()]

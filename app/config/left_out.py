@@ -1,0 +1,149 @@
+"""What an unset variable takes out of a configuration: optional upstreams and all that needs them.
+
+Works on trees that may still be malformed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from app.config.names import section
+from app.config.problems import KeyPath
+from app.protocol.json_types import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Paths that go, each with the sentence that says why, and the variables that would help."""
+
+    reasons: Mapping[KeyPath, str]
+    variables: Mapping[str, tuple[str, ...]]
+
+    def covers(self, path: KeyPath) -> bool:
+        """Whether a path goes, itself or with something around it."""
+        return any(path[:length] in self.reasons for length in range(1, len(path) + 1))
+
+    def prune(self, tree: JsonObject) -> JsonObject:
+        """The tree without what goes; the given one stays as it is."""
+        return {key: self._prune(value, (key,)) for key, value in tree.items()}
+
+    def _prune(self, value: object, path: KeyPath) -> object:
+        if isinstance(value, dict):
+            items = ((name, item, (*path, name)) for name, item in value.items())
+            return {
+                name: self._prune(item, below)
+                for name, item, below in items
+                if below not in self.reasons
+            }
+        if isinstance(value, list):
+            numbered = ((item, (*path, at)) for at, item in enumerate(value))
+            return [self._prune(item, at) for item, at in numbered if at not in self.reasons]
+        return value
+
+
+def find_left_out(tree: JsonObject, unset: Mapping[KeyPath, tuple[str, ...]]) -> LeftOut:
+    """What goes because of the variables in `unset`, given by the path that names them."""
+    variables = _optional_upstreams(tree, unset)
+    reasons: dict[KeyPath, str] = {
+        ("upstreams", name): f'Upstream "{name}" is left out: {_listed(names)} not set.'
+        for name, names in variables.items()
+    }
+    for name, model in section(tree, "models").items():
+        upstream = model.get("upstream") if isinstance(model, dict) else None
+        if isinstance(upstream, str) and upstream in variables:
+            reasons["models", name] = f'Model "{name}" is left out: its upstream "{upstream}" is.'
+    _spread(tree, reasons)
+    reasons |= _fallbacks(tree, reasons)
+    return LeftOut(reasons, variables)
+
+
+def _optional_upstreams(
+    tree: JsonObject, unset: Mapping[KeyPath, tuple[str, ...]]
+) -> dict[str, tuple[str, ...]]:
+    gone: dict[str, tuple[str, ...]] = {}
+    for path, names in unset.items():
+        if path[0] != "upstreams" or len(path) < 2:  # noqa: PLR2004 — section and name
+            continue
+        upstream = section(tree, "upstreams").get(str(path[1]))
+        if isinstance(upstream, dict) and upstream.get("optional") is True:
+            known = gone.get(str(path[1]), ())
+            gone[str(path[1])] = tuple(dict.fromkeys((*known, *names)))
+    return gone
+
+
+def _spread(tree: JsonObject, reasons: dict[KeyPath, str]) -> None:
+    """Take out graphs and aliases that need something that went, until nothing changes."""
+    needs: list[tuple[KeyPath, str, list[str]]] = [
+        (("graphs", name), f'Graph "{name}" is left out: its model', required(graph))
+        for name, graph in section(tree, "graphs").items()
+    ]
+    needs += [
+        (("aliases", name), f'Alias "{name}" is left out: its target', _listed_texts([target]))
+        for name, target in section(tree, "aliases").items()
+    ]
+    changed = True
+    while changed:
+        changed = False
+        gone = _gone_names(reasons)
+        for path, sentence, names in needs:
+            lost = next((name for name in names if name in gone), None)
+            if path not in reasons and lost is not None:
+                reasons[path] = f'{sentence} "{lost}" is.'
+                changed = True
+
+
+def _gone_names(reasons: Mapping[KeyPath, str]) -> set[str]:
+    return {str(path[1]) for path in reasons if path[0] in ("models", "graphs", "aliases")}
+
+
+def _fallbacks(tree: JsonObject, reasons: Mapping[KeyPath, str]) -> dict[KeyPath, str]:
+    gone = _gone_names(reasons)
+    lost: dict[KeyPath, str] = {}
+    for name, graph in section(tree, "graphs").items():
+        if ("graphs", name) in reasons:
+            continue
+        for path, node in nodes(graph, ("graphs", name)):
+            for at, model in enumerate(_listed_texts(node.get("fallback"))):
+                if model in gone:
+                    sentence = f'Fallback "{model}" of graph "{name}" is left out: that model is.'
+                    lost[*path, "fallback", at] = sentence
+    return lost
+
+
+def required(graph: object) -> list[str]:
+    """The models a graph cannot do without: all that it names, except fallbacks."""
+    if not isinstance(graph, dict):
+        return []
+    names = [graph.get("aggregator")]
+    for layer in _dicts(graph.get("layers")):
+        names += _listed_texts(layer.get("proposers"))
+    names += [node.get("model") for _, node in nodes(graph, ())]
+    return [name for name in names if isinstance(name, str)]
+
+
+def nodes(graph: object, path: KeyPath) -> Iterator[tuple[KeyPath, JsonObject]]:
+    """The nodes a graph writes out in the long form, its output last, each with its path."""
+    if not isinstance(graph, dict):
+        return
+    layers = graph.get("layers")
+    for at, layer in enumerate(layers if isinstance(layers, list) else ()):
+        if not isinstance(layer, dict):
+            continue
+        for name, node in section(layer, "nodes").items():
+            if isinstance(node, dict):
+                yield (*path, "layers", at, "nodes", name), node
+    if output := section(graph, "output"):
+        yield (*path, "output"), output
+
+
+def _dicts(value: object) -> list[JsonObject]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _listed_texts(value: object) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"

@@ -1,0 +1,104 @@
+"""A compiled graph as frozen data: what a node, a layer and a graph are. How they run: `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from app.engine.reference import Reference
+from app.interfaces import ChatModel, Emit
+from app.protocol.chat import ChatRequest
+from app.record import Step
+
+OUTPUT = "output"
+"""The name of the output node; no node of a layer may have it."""
+
+
+class NodeKind(Protocol):
+    """What a node does with its turn."""
+
+    @property
+    def name(self) -> str:
+        """The word in the configuration."""
+
+    async def run(self, turn: Turn, emit: Emit) -> None:
+        """Write this node's answer into `emit`.
+
+        Raises a `MoaError` where there is none or it is not whole.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One step. `models` is the model followed by its fallbacks, `params` its own parameters."""
+
+    name: str
+    kind: NodeKind
+    models: tuple[ChatModel, ...]
+    inputs: tuple[str, ...]
+    params: Mapping[str, object]
+    system: str | None = None
+    instruction: str | None = None
+    samples: int = 1
+    required: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """Nodes that run at the same time; `quorum` counts answers, times are in seconds."""
+
+    nodes: tuple[Node, ...]
+    quorum: int
+    grace: float
+    deadline: float
+
+    @property
+    def size(self) -> int:
+        """How many answers the layer gives at most."""
+        return sum(node.samples for node in self.nodes)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a graph does when less than everything goes well, and how it shows references."""
+
+    min_references: int = 1
+    single_reference: Literal["aggregate", "return"] = "aggregate"
+    on_empty: Literal["error", "answer"] = "error"
+    last_resort: Literal["none", "best_reference"] = "none"
+    shuffle: bool = True
+    max_reference_tokens: int = 8192
+    reasoning_as_reference: bool = False
+    tool_turns: Literal["skip", "always"] = "skip"
+    media: Literal["note", "skip"] = "note"
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Layers in order, then one output node; `deadline` in seconds for a whole request."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    output: Node
+    deadline: float = 300.0
+    policy: Policy = Policy()
+    usage: Literal["all", "answer"] = "all"
+    progress: bool = False
+    instruction: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """All a node needs to act once: the caller's request, the references it may see, its step.
+
+    `nonce` is the run's random word for fences.
+    """
+
+    graph: Graph
+    node: Node
+    request: ChatRequest
+    references: tuple[Reference, ...]
+    step: Step
+    nonce: str

@@ -1,0 +1,124 @@
+"""The request a node puts to its model: its view of the conversation, references, parameters.
+
+Whatever was cut or left out on the way is noted in the run.
+"""
+
+from __future__ import annotations
+
+from app.engine.forwarding import inner_params, output_cap, output_params
+from app.engine.graph import Turn
+from app.engine.references import INSTRUCTION, Showing, render, share_of, with_references
+from app.engine.tool_history import as_text, has_tool_history
+from app.engine.views import fitted, media_in, with_system, without_media
+from app.errors import InvalidRequest
+from app.interfaces import Abilities, ChatModel
+from app.protocol.chat import ChatRequest, Conversation
+from app.record import Degradation
+
+RESERVED_OUTPUT = 1024
+"""Tokens kept free for an answer whose length nobody has capped."""
+SMALLEST_REFERENCE = 64
+"""A reference cut below this says nothing; it is left out instead."""
+
+
+def inner_request(turn: Turn, model: ChatModel) -> ChatRequest:
+    """What a node in a layer asks: advice on the conversation, without tools and format."""
+    params = inner_params(
+        turn.node.params, turn.request.params, salt=f"{turn.node.name}:{turn.step.sample}"
+    )
+    abilities = model.abilities
+    if "max_tokens" not in params and abilities.max_output:
+        params["max_tokens"] = _uncapped(abilities)
+    conversation = _inner_view(turn, abilities)
+    reserved = output_cap(params) or _uncapped(abilities)
+    conversation = _in_window(turn, conversation, abilities, reserved)
+    return ChatRequest(_shown(turn, conversation, abilities, reserved), params)
+
+
+def output_request(turn: Turn, model: ChatModel) -> ChatRequest:
+    """What the output node asks: the caller's own request, with the references at its end."""
+    params = output_params(turn.node.params, turn.request.params)
+    conversation = _media_view(turn, turn.request.conversation, model.abilities)
+    if turn.node.system:
+        conversation = Conversation(tuple(with_system(conversation.messages, turn.node.system)))
+    reserved = output_cap(params) or _uncapped(model.abilities)
+    shown = _shown(turn, conversation, model.abilities, reserved)
+    return ChatRequest(shown, params, stream=turn.request.stream)
+
+
+def _uncapped(abilities: Abilities) -> int:
+    """Tokens kept free where no cap is set.
+
+    Half the window at most: many models state an output as long as their window.
+    """
+    wanted = abilities.max_output or RESERVED_OUTPUT
+    return wanted if abilities.context is None else min(wanted, -(-abilities.context // 2))
+
+
+def _inner_view(turn: Turn, abilities: Abilities) -> Conversation:
+    conversation = turn.request.conversation
+    if has_tool_history(conversation.messages):
+        conversation = Conversation(tuple(as_text(conversation.messages)))
+    conversation = _media_view(turn, conversation, abilities)
+    if turn.node.system:
+        conversation = Conversation(tuple(with_system(conversation.messages, turn.node.system)))
+    return conversation
+
+
+def _media_view(turn: Turn, conversation: Conversation, abilities: Abilities) -> Conversation:
+    if abilities.vision and abilities.audio:
+        return conversation
+    taken = {"audio": abilities.audio}
+    blind_to = {k for k in media_in(conversation.messages) if not taken.get(k, abilities.vision)}
+    if not blind_to:
+        return conversation
+    what = ", ".join(sorted(blind_to))
+    if turn.graph.policy.media == "skip" and turn.node is not turn.graph.output:
+        turn.step.run.note("media_skipped", turn.node.name, what)
+        raise InvalidRequest(f"This model takes no {what} input.", param="messages")
+    turn.step.run.note("media_noted", turn.node.name, what)
+    return Conversation(tuple(without_media(conversation.messages, blind_to)))
+
+
+def _in_window(
+    turn: Turn, conversation: Conversation, abilities: Abilities, reserved: int
+) -> Conversation:
+    if abilities.context is None:
+        return conversation
+    fit = fitted(conversation, abilities.context - reserved)
+    if fit is None:
+        turn.step.run.note("context_skipped", turn.node.name, conversation.tokens)
+        raise InvalidRequest(
+            f"The conversation does not fit the context window of {abilities.context} tokens.",
+            param="messages",
+            code="context_length_exceeded",
+        )
+    kept, dropped = fit
+    if dropped:
+        turn.step.run.note("turns_trimmed", turn.node.name, dropped)
+    return kept
+
+
+def _shown(
+    turn: Turn, conversation: Conversation, abilities: Abilities, reserved: int
+) -> Conversation:
+    """The conversation with the turn's references, each within its share of the window."""
+    if not turn.references:
+        return conversation
+    run, policy = turn.step.run, turn.graph.policy
+    instruction = turn.node.instruction or turn.graph.instruction or INSTRUCTION
+    share = policy.max_reference_tokens
+    if abilities.context is not None:
+        room = abilities.context - conversation.tokens - reserved
+        share = min(share, share_of(room, len(turn.references), instruction))
+    if share < SMALLEST_REFERENCE:
+        run.note("references_left_out", turn.node.name, len(turn.references))
+        if turn.node is turn.graph.output:
+            run.degrade(Degradation.NO_REFERENCES)
+        return conversation
+    seed = f"{run.seed}:{turn.step.graph}:{turn.node.name}:{turn.step.sample}"
+    showing = Showing(turn.nonce, instruction, seed if policy.shuffle else None, share)
+    shown = render(turn.references, showing)
+    for reference in shown.cut:
+        run.note("reference_cut", turn.node.name, reference.node)
+    return with_references(conversation, shown.text)

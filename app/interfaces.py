@@ -1,0 +1,55 @@
+"""What one room needs of another, handed in by the composition root. Types only, no behaviour."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from app.protocol.chat import Batch, ChatRequest
+from app.record import Step
+
+Emit: TypeAlias = Callable[[Batch], Awaitable[None]]
+"""Where a model's answer goes, batch by batch; returning late is how a slow client slows us."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a model can take, as declared: undeclared means able, no `context` means never trimmed.
+
+    `context` and `max_output` are in tokens.
+    """
+
+    context: int | None = None
+    max_output: int | None = None
+    vision: bool = True
+    audio: bool = True
+    tools: bool = True
+    json_schema: bool = True
+
+
+class ChatModel(Protocol):
+    """Anything that answers a chat request: a deployment, a pool, a whole graph, a fake."""
+
+    @property
+    def name(self) -> str:
+        """The name it is configured under."""
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it can take."""
+
+    async def answer(self, request: ChatRequest, step: Step, emit: Emit) -> None:
+        """Answer, handing every batch to `emit` as it comes; return after a complete answer.
+
+        Raises an `app.errors.MoaError` when there is no answer, or none that is whole: what was
+        emitted before it stays emitted. Writes one `CallRecord` per upstream call into
+        `step.run`. Cancelling the call closes every connection it holds.
+        """
+
+
+class Clock(Protocol):
+    """Seconds from a fixed but arbitrary moment; stamps records, never decides."""
+
+    def __call__(self) -> float:
+        """Now."""

@@ -1,0 +1,93 @@
+"""A chat request and the pieces of its answer, as everything inside the gateway sees them.
+
+Fields keep the wire's names and values: what we do not understand travels untouched. Checking a
+client's body is `protocol.request`, putting an answer together is `protocol.answer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import field as default_field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TypeAlias
+
+import orjson
+
+from app.protocol.json_types import JsonObject
+from app.protocol.tokens import estimate_messages
+from app.protocol.usage import Usage
+
+NO_PARAMS: Mapping[str, object] = MappingProxyType({})
+
+
+def _no_params() -> Mapping[str, object]:
+    return NO_PARAMS
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Messages as the wire has them, serialised and counted at most once however many ask."""
+
+    messages: tuple[JsonObject, ...]
+
+    @cached_property
+    def encoded(self) -> bytes:
+        """The JSON array of all messages."""
+        return orjson.dumps(self.messages)
+
+    @cached_property
+    def tokens(self) -> int:
+        """Estimated prompt tokens."""
+        return estimate_messages(self.messages)
+
+    def with_tail(self, *messages: JsonObject) -> Conversation:
+        """The same conversation with messages added at its end."""
+        return Conversation((*self.messages, *messages)) if messages else self
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """One question to a `ChatModel`.
+
+    `params` holds every other body field (temperature, tools, unknown ones …) except `model`,
+    `messages`, `stream`, `stream_options` and `moa`. `stream` asks the upstream for an event
+    stream; without it the whole answer arrives as one chunk. `progress` asks a graph to tell what
+    its panel does.
+    """
+
+    conversation: Conversation
+    params: Mapping[str, object] = default_field(default_factory=_no_params)
+    stream: bool = False
+    progress: bool = False
+
+    def with_params(self, params: Mapping[str, object]) -> ChatRequest:
+        """The same question with other parameters."""
+        return replace(self, params=params)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One piece of an answer: OpenAI's `chat.completion.chunk` without id, created and model.
+
+    A choice is `{"index", "delta", "finish_reason", …}` as the upstream sent it; a whole answer is
+    one chunk whose deltas are the messages. `extras` are fields such as `service_tier` and
+    `system_fingerprint`. Chunks are shared: nobody changes one in place.
+    """
+
+    choices: Sequence[JsonObject] = ()
+    usage: Usage | None = None
+    extras: Mapping[str, object] = default_field(default_factory=_no_params)
+
+
+Batch: TypeAlias = Sequence[Chunk]
+"""The chunks that arrived in one read, never empty: they may leave in one write."""
+
+
+def text_chunk(
+    text: str, *, field: str = "content", index: int = 0, finish_reason: str | None = None
+) -> Chunk:
+    """A chunk of plain text, for models that are no upstream; `field` is the delta's field."""
+    delta = {field: text} if text else {}
+    return Chunk(({"index": index, "delta": delta, "finish_reason": finish_reason},))

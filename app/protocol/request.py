@@ -1,0 +1,143 @@
+"""Reads a client's chat body: bytes in, a checked `ChatCall` out, or one `InvalidRequest`.
+
+Values are checked and then handed on as they came; nothing is converted, filled in or dropped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from app.errors import InvalidRequest
+from app.protocol.chat import ChatRequest, Conversation
+from app.protocol.chat_body import ChatBody
+from app.protocol.json_types import JsonObject
+
+MAX_DEPTH = 100
+_ORJSON_DEPTH = 254  # what orjson writes; it reads deeper than that
+_OURS = ("model", "messages", "stream", "stream_options", "moa")
+_BODY = TypeAdapter(ChatBody)
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the client asks of the gateway itself, in the body object `moa`.
+
+    `include` names parts of the `moa` extension the client wants to see, `progress` how the
+    panel's work is shown in a stream; None leaves it to the graph.
+    """
+
+    include: tuple[Literal["run"], ...] = ()
+    progress: Literal["reasoning", "off"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCall:
+    """A client's checked request; `request.stream` is what the client asked for."""
+
+    model: str
+    request: ChatRequest
+    include_usage: bool
+    wishes: Wishes
+
+
+def parse_chat(body: bytes) -> ChatCall:
+    """Check a body. Raises InvalidRequest whose `param` names the field (`messages[1].role`)."""
+    data = _parse_object(body)
+    try:
+        _BODY.validate_python(data, strict=True)
+    except ValidationError as failure:
+        raise _refusal(data, failure) from None
+    stream = bool(data.get("stream"))
+    options = data.get("stream_options")
+    if options is not None and not stream:
+        raise InvalidRequest(
+            "stream_options: only accepted together with stream: true", param="stream_options"
+        )
+    wishes: JsonObject = data.get("moa") or {}
+    params = {key: value for key, value in data.items() if key not in _OURS}
+    return ChatCall(
+        model=data["model"],
+        request=ChatRequest(Conversation(tuple(data["messages"])), params, stream),
+        include_usage=bool(options and options.get("include_usage")),
+        wishes=Wishes(tuple(wishes.get("include", ())), wishes.get("progress")),
+    )
+
+
+def _parse_object(body: bytes) -> JsonObject:
+    try:
+        data = orjson.loads(body)
+    except orjson.JSONDecodeError as failure:
+        raise InvalidRequest(f"The body is not valid JSON in UTF-8: {_where(failure)}") from None
+    if not isinstance(data, dict):
+        raise InvalidRequest("The body must be a JSON object")
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
+        _check_depth(data)
+    return data
+
+
+def _where(failure: orjson.JSONDecodeError) -> str:
+    """What is wrong, without the text around it."""
+    return f"{failure.msg.split(': line', maxsplit=1)[0]} (character {failure.pos})"
+
+
+def _check_depth(data: JsonObject) -> None:
+    """Refuse what is nested too deep, by letting orjson's own limit do the walking."""
+    wrapped: object = data
+    for _ in range(_ORJSON_DEPTH - MAX_DEPTH):
+        wrapped = [wrapped]
+    try:
+        orjson.dumps(wrapped)
+    except TypeError:
+        raise InvalidRequest(
+            f"The body is nested too deep: up to {MAX_DEPTH} levels are accepted"
+        ) from None
+
+
+def _refusal(data: JsonObject, failure: ValidationError) -> InvalidRequest:
+    """The error of the deepest field at fault: of a union's branches, the one that was meant."""
+    located = [
+        (_path(data, error), _sentence(error))
+        for error in failure.errors(include_url=False, include_input=False)
+    ]
+    depth = max(len(path) for path, _ in located)
+    path = next(path for path, _ in located if len(path) == depth)
+    sentences = dict.fromkeys(sentence for where, sentence in located if where == path)
+    param = _render(path)
+    return InvalidRequest(f"{param}: {' or '.join(sentences)}", param=param)
+
+
+def _path(data: JsonObject, error: Any) -> tuple[str | int, ...]:
+    """The error's place in the body; pydantic's has the names of union branches in between."""
+    path: list[str | int] = []
+    value: Any = data
+    for step in error["loc"]:
+        if step in value if isinstance(value, dict) else isinstance(step, int):
+            path.append(step)
+            value = value[step]
+    if error["type"] == "missing":
+        path.append(error["loc"][-1])
+    if error["type"].startswith("union_tag"):
+        path.append(error["ctx"]["discriminator"].strip("'"))
+    return tuple(path)
+
+
+def _sentence(error: Any) -> str:
+    if error["type"] == "union_tag_invalid":
+        return f"accepted are {error['ctx']['expected_tags']}"
+    if error["type"] == "union_tag_not_found" or error["type"] == "missing":
+        return "this field is required"
+    if error["type"] == "extra_forbidden":
+        return "unknown field"
+    message: str = error["msg"]
+    return message[0].lower() + message[1:]
+
+
+def _render(path: tuple[str | int, ...]) -> str:
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else step
+    return text

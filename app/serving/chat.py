@@ -1,0 +1,142 @@
+"""One chat request, from its name to its settled record. Read this file first."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import anyio
+
+from app.errors import DeadlineExceeded, InvalidRequest, MoaError
+from app.interfaces import Emit
+from app.protocol.chat import Batch, ChatRequest
+from app.protocol.json_types import JsonObject
+from app.protocol.request import ChatCall
+from app.record import Outcome, RunRecord, Step
+from app.serving import report
+from app.serving.runtime import Runtime, Served
+
+HASHED_FIELDS = ("user", "safety_identifier")
+"""Fields that name a person: an upstream learns that two requests are one person's, not whose."""
+
+
+class ChatService:
+    """Resolves, runs and settles chat requests on whatever runtime is current.
+
+    `on_end` reads the finished record and must not wait; `hash_key` keys the hashes of user names,
+    random for each process where the operator sets none.
+    """
+
+    def __init__(
+        self,
+        runtime: Callable[[], Runtime],
+        *,
+        on_end: Callable[[RunRecord], None],
+        clock: Callable[[], float] = time.perf_counter,
+        hash_key: bytes | None = None,
+    ) -> None:
+        self._runtime, self._on_end, self._clock = runtime, on_end, clock
+        self._hash_key = hash_key or secrets.token_bytes(32)
+
+    def open(self, call: ChatCall, *, run_id: str, hops: int = 0) -> ChatRun:
+        """Prepare a run. Raises ModelNotFound, or InvalidRequest for what the model cannot do."""
+        served = self._runtime().resolve(call.model)
+        _refuse_unable(served, call.request.params)
+        record = RunRecord(run_id, served.name, self._clock, hops, secrets.randbits(32))
+        return ChatRun(call, served, self._private(call.request), record, self._on_end)
+
+    def _private(self, request: ChatRequest) -> ChatRequest:
+        hashed = {
+            name: hmac.digest(self._hash_key, value.encode(), "sha256").hex()
+            for name in HASHED_FIELDS
+            if isinstance(value := request.params.get(name), str)
+        }
+        return request.with_params({**request.params, **hashed}) if hashed else request
+
+
+class ChatRun:
+    """One request under way: run it once, then ask what it came to.
+
+    `model` is the name the client used; every chunk and answer carries it.
+    """
+
+    def __init__(
+        self,
+        call: ChatCall,
+        served: Served,
+        request: ChatRequest,
+        record: RunRecord,
+        on_end: Callable[[RunRecord], None],
+    ) -> None:
+        self.model = call.model
+        self.record = record
+        self._served, self._wishes, self._on_end = served, call.wishes, on_end
+        self._request = replace(request, progress=_progress(served, call))
+
+    async def execute(self, emit: Emit) -> None:
+        """Answer into `emit`. Raises a MoaError; the record is closed and read however it ends."""
+        outcome, error_kind = Outcome.CANCELLED, None
+        try:
+            await self._answer(emit)
+            outcome = Outcome.OK
+        except Exception as error:
+            outcome = Outcome.FAILED
+            error_kind = error.kind if isinstance(error, MoaError) else MoaError.kind
+            raise
+        finally:
+            self.record.close(outcome, error_kind)
+            self._on_end(self.record)
+
+    def usage(self) -> JsonObject:
+        """OpenAI's `usage` as the graph counts it, with `cost` in USD or null."""
+        graph = self._served.graph
+        return report.usage(self.record, answer_only=graph is not None and graph.usage == "answer")
+
+    def extension(self) -> JsonObject | None:
+        """The `moa` object: always where the answer is degraded, in full where it is wished for."""
+        if "run" in self._wishes.include:
+            return report.run(self.record)
+        return report.summary(self.record) if self.record.degraded else None
+
+    def headers(self) -> dict[str, str]:
+        """Response headers; cost and degradation are known once the run has ended."""
+        return report.headers(self.record)
+
+    async def _answer(self, emit: Emit) -> None:
+        record = self.record
+
+        async def stamped(batch: Batch) -> None:
+            if record.first_token is None:
+                record.first_token = record.clock()
+            await emit(batch)
+
+        with anyio.move_on_after(self._served.deadline) as scope:
+            await self._served.model.answer(self._request, Step(record), stamped)
+        if scope.cancelled_caught:
+            raise DeadlineExceeded(
+                f"No whole answer within {self._served.deadline:g} s.", should_retry=False
+            )
+
+
+def _progress(served: Served, call: ChatCall) -> bool:
+    if not call.request.stream:
+        return False
+    if call.wishes.progress is not None:
+        return call.wishes.progress == "reasoning"
+    return served.graph is not None and served.graph.progress
+
+
+def _refuse_unable(served: Served, params: Mapping[str, object]) -> None:
+    abilities = served.model.abilities
+    for name in ("tools", "functions"):
+        if params.get(name) and not abilities.tools:
+            raise InvalidRequest(f"The model '{served.name}' cannot use tools.", param=name)
+    wanted = params.get("response_format")
+    is_schema = isinstance(wanted, dict) and wanted.get("type") == "json_schema"
+    if is_schema and not abilities.json_schema:
+        raise InvalidRequest(
+            f"The model '{served.name}' cannot keep to a JSON schema.", param="response_format"
+        )

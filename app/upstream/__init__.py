@@ -1,0 +1,1 @@
+"""How we talk to model servers. Nothing outside this package knows an HTTP client."""

@@ -1,0 +1,1 @@
+"""The measuring bench: see README.md. Nothing in `app` may import it."""

@@ -1,0 +1,15 @@
+#!/bin/sh
+# The same question to each graph; -i shows status and headers.
+url="${GATEWAY_URL:-http://127.0.0.1:8000}/v1/chat/completions"
+
+ask() {
+  printf '\n=== %s\n' "$1"
+  curl -sS -i "$url" -H "content-type: application/json" \
+    -d '{"model": "'"$1"'", "stream": '"$2"', "messages": [{"role": "user", "content": "Why?"}]}'
+}
+
+ask degraded false
+ask rescued false
+ask patient false
+ask rate-limited false
+ask broken true

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from app.upstream.fake_server import FakeUpstream, Reply
+from tests.cli.conftest import Moa
+
+
+def test_a_valid_file_is_drawn_with_its_calls_and_its_price(moa: Moa, config: Path) -> None:
+    result = moa("check", config)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"{config} is valid"
+    assert "│ │ a │ │ b │" in result.stdout
+    assert "calls: 3, 3 in the worst case · critical path: 2 calls · depth: 1" in lines
+    # a and b: 1000 + 2 x 500 each; a again, with two references: 2000 + 2 x 500
+    assert "a typical request: $0.007 (1000 prompt tokens, 500 for each answer)" in lines
+    assert "models: a, b" in lines
+
+
+def test_what_is_left_out_is_a_warning_and_fails_only_a_strict_check(
+    moa: Moa, config: Path
+) -> None:
+    warning = 'warning: Upstream "gone" is left out: A_KEY_NOBODY_SET is not set.'
+    assert warning in moa("check", config).stdout.splitlines()
+    assert moa("check", config, "--strict").exit_code == 1
+
+
+def test_a_strict_check_of_a_file_without_warnings_passes(moa: Moa, config: Path) -> None:
+    flawless = config.read_text().replace(", optional: true", "")
+    flawless = flawless.replace("${A_KEY_NOBODY_SET}", "some-key")
+    config.write_text(flawless)
+    result = moa("check", config, "--strict")
+    assert (result.exit_code, "warning" in result.stdout) == (0, False)
+
+
+def test_advice_on_a_graph_is_shown_with_it(moa: Moa, config: Path) -> None:
+    config.write_text(config.read_text().replace("[a, b]", "[a]"))
+    assert "warning: layer 1 gives one answer only" in moa("check", config).stdout
+
+
+def test_an_unknown_setting_is_a_warning(
+    moa: Moa, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOA_PROT", "1")
+    assert "did you mean MOA_PORT?" in moa("check", config).stdout
+
+
+def test_a_price_that_is_missing_makes_the_estimate_unknown(moa: Moa, config: Path) -> None:
+    config.write_text(config.read_text().replace("a-1, price: {input: 1, output: 2}", "a-1"))
+    assert "price unknown" in moa("check", config).stdout
+    (duo, solo) = orjson.loads(moa("check", config, "--json").stdout)["graphs"]
+    assert (duo["typical_cost"], duo["unpriced_models"]) == (None, ["a"])
+    assert solo["typical_cost"] == pytest.approx(0.007)
+
+
+def test_json_says_the_same_to_programs(moa: Moa, config: Path) -> None:
+    found = orjson.loads(moa("check", config, "--json").stdout)
+    assert (found["file"], found["models"]) == (str(config), ["a", "b"])
+    assert [graph["name"] for graph in found["graphs"]] == ["duo", "solo"]
+    assert found["graphs"][0] | {"warnings": []} == {
+        "name": "duo",
+        "description": "",
+        "expected_calls": 3,
+        "worst_case_calls": 3,
+        "critical_path": 2,
+        "depth": 1,
+        "typical_cost": 0.007,
+        "unpriced_models": [],
+        "warnings": [],
+    }
+
+
+def test_the_file_may_come_from_the_environment(
+    moa: Moa, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOA_CONFIG", str(config))
+    assert moa("check").stdout.splitlines()[:2] == [f"{config} is valid", "Named by MOA_CONFIG."]
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "told"),
+    [
+        ("aggregator: a", "aggregator: nobody", ":12: graphs.duo.aggregator: "),
+        ("upstream: fake", "upstrem: fake", "models.a.upstrem"),
+        (
+            "proposers: [a, b]",
+            "proposers: [a, b]\n        quorum: 9",
+            "graphs.duo.layers[0].quorum",
+        ),
+    ],
+)
+def test_a_wrong_file_is_refused_with_file_and_path_and_no_traceback(
+    moa: Moa, config: Path, good: str, bad: str, told: str
+) -> None:
+    config.write_text(config.read_text().replace(good, bad, 1))
+    result = moa("check", config)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert str(config) in result.stderr
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_file_that_is_not_there_is_refused(moa: Moa, tmp_path: Path) -> None:
+    result = moa("check", tmp_path / "nowhere.yaml")
+    assert result.exit_code == 2
+    assert "nowhere.yaml" in result.stderr
+
+
+def test_nothing_is_asked_without_being_told_to(
+    moa: Moa, config: Path, fake_upstream: FakeUpstream
+) -> None:
+    fake_upstream.replies["a-1"] = Reply()
+    assert orjson.loads(moa("check", config, "--json").stdout)["probes"] == []
+
+
+def test_a_probe_finds_the_models_an_upstream_has(
+    moa: Moa, config: Path, fake_upstream: FakeUpstream
+) -> None:
+    fake_upstream.replies |= {"a-1": Reply(), "b-1": Reply()}
+    result = moa("check", config, "--probe")
+    assert result.exit_code == 0
+    row = next(line for line in result.stdout.splitlines() if line.startswith("│ b "))
+    assert [cell.strip() for cell in row.strip("│").split("│")] == [
+        *("b", "fake", "yes", "yes", "yes", "lists the model"),
+    ]
+
+
+def test_a_model_the_upstream_does_not_have_fails_the_probe(
+    moa: Moa, config: Path, fake_upstream: FakeUpstream
+) -> None:
+    fake_upstream.replies["a-1"] = Reply()
+    result = moa("check", config, "--probe", "--json")
+    assert result.exit_code == 2
+    listed = {probe["model"]: probe["listed"] for probe in orjson.loads(result.stdout)["probes"]}
+    assert listed == {"a": True, "b": False}

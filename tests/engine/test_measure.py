@@ -1,0 +1,57 @@
+"""What a graph may come to, computed from its shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.engine.graph import Graph
+from app.engine.measure import critical_path, depth, expected_calls, worst_case_calls
+from app.upstream.fake import FakeModel
+from tests.engine.graphs import build
+
+MODELS = {name: FakeModel(name) for name in ("a", "b", "c", "d")}
+LITE = {"layers": [{"proposers": ["a", "b", "c"]}], "aggregator": "d"}
+
+
+def measured(graph: Graph) -> tuple[int, int, int, int]:
+    return worst_case_calls(graph), expected_calls(graph), critical_path(graph), depth(graph)
+
+
+def graphs(**specs: Any) -> dict[str, Graph]:
+    return {name: model.graph for name, model in build(specs, MODELS).items()}
+
+
+def test_one_layer_and_an_output_are_one_call_a_node_and_two_in_a_row() -> None:
+    assert measured(graphs(lite=LITE)["lite"]) == (4, 4, 2, 1)
+
+
+def test_samples_multiply_and_layers_add_up() -> None:
+    deep = {
+        "layers": [{"nodes": {"many": {"model": "a", "samples": 5}}}, {"proposers": ["b", "c"]}],
+        "aggregator": "d",
+    }
+    assert measured(graphs(deep=deep)["deep"]) == (8, 8, 3, 1)
+
+
+def test_fallbacks_count_in_the_worst_case_alone() -> None:
+    careful = {
+        "layers": [{"nodes": {"x": {"model": "a", "fallback": ["b"], "samples": 2}}}],
+        "output": {"model": "c", "fallback": ["d", "a"]},
+    }
+    assert measured(graphs(careful=careful)["careful"]) == (7, 3, 2, 1)
+
+
+def test_a_nested_graph_counts_with_all_its_calls() -> None:
+    found = graphs(
+        lite=LITE,
+        outer={
+            "layers": [{"nodes": {"x": {"model": "lite", "samples": 2}, "y": {"model": "a"}}}],
+            "output": {"model": "b", "fallback": ["lite"]},
+        },
+    )
+    assert measured(found["outer"]) == (2 * 4 + 1 + 1 + 4, 2 * 4 + 1 + 1, 2 + 1, 2)
+
+
+def test_a_graph_as_the_output_lengthens_the_path() -> None:
+    found = graphs(lite=LITE, outer={"layers": [{"proposers": ["a"]}], "aggregator": "lite"})
+    assert measured(found["outer"]) == (5, 5, 3, 2)

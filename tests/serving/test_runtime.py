@@ -1,0 +1,76 @@
+"""What is served under which name."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.config.schema import Config
+from app.errors import ConfigError, ModelNotFound
+from app.serving.runtime import POOL_DEADLINE, build_runtime, runtime_of
+from app.upstream.deployment import open_transports
+from app.upstream.fake import FakeModel
+from tests.engine.graphs import build
+
+CONFIG = {
+    "upstreams": {
+        "cloud": {"base_url": "https://api.example.com/v1", "api_key": "sk-planted-secret"},
+        "own": {"llama_cpp": {"model": "smollm2-135m-instruct"}},
+    },
+    "models": {
+        "org/big": {"upstream": "cloud", "model": "big-1", "context": 4096, "vision": False},
+        "small": {"upstream": "own", "model": "small-1"},
+    },
+    "graphs": {
+        "lite": {"layers": [{"proposers": ["small"]}], "aggregator": "org/big", "deadline": 9}
+    },
+    "aliases": {"gpt": "lite"},
+}
+ADDRESSES = {"own": "http://127.0.0.1:9/v1"}
+
+
+async def test_a_configuration_serves_graphs_first_then_pools_with_their_deadlines() -> None:
+    async with open_transports() as transports:
+        runtime = build_runtime(Config.model_validate(CONFIG), transports, ADDRESSES, created=77)
+    assert list(runtime.served) == ["lite", "org/big", "small"]
+    kinds = [(served.kind, served.deadline, served.created) for served in runtime.served.values()]
+    assert kinds == [("graph", 9.0, 77), ("pool", POOL_DEADLINE, 77), ("pool", POOL_DEADLINE, 77)]
+    assert runtime.resolve("gpt") is runtime.resolve("lite")
+    abilities = runtime.resolve("org/big").model.abilities
+    assert (abilities.context, abilities.vision, abilities.audio) == (4096, False, True)
+
+
+async def test_a_graph_that_cannot_be_compiled_stops_the_start_with_its_path() -> None:
+    wrong = {
+        **CONFIG,
+        "graphs": {"lite": {"layers": [{"proposers": ["nope"]}], "aggregator": "small"}},
+    }
+    async with open_transports() as transports:
+        with pytest.raises(ConfigError) as caught:
+            build_runtime(Config.model_validate(wrong), transports, ADDRESSES)
+    assert caught.value.path == "graphs.lite.layers[0].proposers"
+
+
+def test_names_with_slashes_resolve() -> None:
+    model = FakeModel("org/big")
+    assert runtime_of({"org/big": model}).resolve("org/big").model is model
+
+
+@pytest.mark.parametrize("name", ["", "LITE", "lite ", "gpt-5"])
+def test_names_are_taken_to_the_letter(name: str) -> None:
+    with pytest.raises(ModelNotFound):
+        runtime_of({"lite": FakeModel()}, {"gpt": "lite"}).resolve(name)
+
+
+def test_a_graph_is_known_as_one() -> None:
+    graphs = build(
+        {"g": {"layers": [{"proposers": ["m"]}], "aggregator": "m"}}, {"m": FakeModel("m")}
+    )
+    served = runtime_of({**graphs, "m": FakeModel("m")}).served
+    assert served["g"].graph is graphs["g"].graph
+    assert served["m"].graph is None
+
+
+def test_a_runtime_never_changes() -> None:
+    runtime = runtime_of({"m": FakeModel()})
+    with pytest.raises(TypeError):
+        runtime.served["n"] = runtime.served["m"]  # type: ignore[index]
