@@ -58,7 +58,7 @@ def process(
         child = subprocess.Popen(  # noqa: S603 - our own command lines
             command,
             cwd=ROOT,
-            env={**os.environ, **(environ or {})},
+            env={**_environment(), **(environ or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -93,6 +93,11 @@ def _await_ready(child: subprocess.Popen[str], address: str, patience: float = 2
             return
         time.sleep(0.05)
     raise TimeoutError(f"{address} does not answer")
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without settings of the gateway."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MOA_")}
 
 
 def _answers(address: str) -> bool:

@@ -38,13 +38,15 @@ def print_scenario(key: str, figures: dict[str, Figures]) -> None:
     print(f"\n{scenario.title}")
     print(
         f"  {'':14}{'p50 ms' + over:>24}{'p99 ms' + over:>24}"
-        f"{'CPU ms/req':>12}{'req/s':>9}{'req/s/core':>12}{'CPU µs/event':>14}"
+        f"{'CPU ms/req':>12}{'of gateway':>12}{'req/s':>9}{'req/s/core':>12}{'CPU µs/event':>14}"
     )
+    ours = figures.get("gateway")
     for name, row in figures.items():
+        ratio = f"{row.cpu_ms / ours.cpu_ms:11.2f}x" if ours else f"{'-':>12}"
         event = f"{row.event_us:14.1f}" if row.event_us and scenario.paced else f"{'-':>14}"
         print(
             f"  {name:14}{row.p50:24.1f}{row.p99:24.1f}"
-            f"{row.cpu_ms:12.2f}{row.per_second:9.0f}{row.per_core:12.0f}{event}"
+            f"{row.cpu_ms:12.2f}{ratio}{row.per_second:9.0f}{row.per_core:12.0f}{event}"
         )
 
 

@@ -100,8 +100,9 @@ class EventStream:
         self._encoder = ChunkEncoder(
             answer_id(run), int(time.time()), run.model, include_usage=include_usage
         )
-        self._lock = anyio.Lock(fast_acquire=True)
         self._committed = False
+        self._writing = False
+        self._beating: anyio.Event | None = None
         self._early = b""
         self._silence = math.inf if timing.style == "off" else timing.heartbeat
         self._commit_at = self._last_sent = 0.0
@@ -146,15 +147,31 @@ class EventStream:
         await self._write(error_event(here.error), more=False)
 
     async def _write(self, events: bytes, *, more: bool = True) -> None:
-        """Send, the headers first if need be; returns when the socket takes more."""
-        async with self._lock:
-            if not self._committed:
-                headers = [*_STREAM_HEADERS, *_encoded(self._run.headers())]
-                start = {"type": "http.response.start", "status": 200, "headers": headers}
-                await self._send(start)
-                self._committed = True
-            await self._send({"type": "http.response.body", "body": events, "more_body": more})
-            self._last_sent = time.monotonic()
+        """Send what the run has to say; returns when the socket takes more."""
+        while self._beating is not None:
+            await self._beating.wait()
+        self._writing = True
+        try:
+            await self._put(events, more=more)
+        finally:
+            self._writing = False
+
+    async def _beat(self, events: bytes) -> None:
+        """Send what the watch has to say; never while the run sends. A lock would cost more."""
+        self._beating = anyio.Event()
+        try:
+            await self._put(events, more=True)
+        finally:
+            self._beating.set()
+            self._beating = None
+
+    async def _put(self, events: bytes, *, more: bool) -> None:
+        if not self._committed:
+            headers = [*_STREAM_HEADERS, *_encoded(self._run.headers())]
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            self._committed = True
+        await self._send({"type": "http.response.body", "body": events, "more_body": more})
+        self._last_sent = time.monotonic()
 
     async def _watch(self, scope: Scope, receive: Receive, running: anyio.CancelScope) -> None:
         """Wait for the client's leaving; meanwhile commit in time and give signs of life."""
@@ -172,14 +189,14 @@ class EventStream:
     async def _sign_of_life(self) -> float:
         """Commit or send a heartbeat if one is due; seconds until the next look."""
         now = time.monotonic()
-        if self._lock.locked():  # the client is slow to take what it has already got
+        if self._writing:  # the client is slow to take what it has already got
             return self._silence
         if not self._committed:
             if now < self._commit_at:
                 return self._commit_at - now
-            await self._write(self._take_early())
+            await self._beat(self._take_early())
         elif now >= self._last_sent + self._silence:
-            await self._write(self._encoder.heartbeat(self._timing.style))
+            await self._beat(self._encoder.heartbeat(self._timing.style))
         return self._last_sent + self._silence - now
 
     def _take_early(self) -> bytes:

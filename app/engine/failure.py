@@ -22,7 +22,7 @@ def graph_failed(what: str, failures: Sequence[NodeFailure], *, billed: bool) ->
     status = _status(causes)
     blame = causes[0] if status in CALLERS_FAULT else None
     return GraphFailed(
-        f"{what}: {_told(failures)}" if failures else f"{what}.",
+        f"{what}: {_told(failures)}." if failures else f"{what}.",
         status=status,
         code=blame.code if blame else _code(status),
         param=blame.param if blame else None,
@@ -49,7 +49,7 @@ def _code(status: int) -> str | None:
 
 def _told(failures: Sequence[NodeFailure]) -> str:
     told = "; ".join(
-        f"{failure.node}: {failure.error.message}" for failure in failures[:_MOST_TOLD]
+        f"{failure.node}: {failure.error.message.rstrip('.')}" for failure in failures[:_MOST_TOLD]
     )
     more = len(failures) - _MOST_TOLD
     return f"{told}; and {more} more" if more > 0 else told

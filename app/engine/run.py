@@ -211,7 +211,7 @@ class _GraphRun:
         return any(True for _ in self._record.billed())
 
     async def _tell(self, line: str) -> None:
-        if self._graph.progress or self._request.progress:
+        if self._request.progress:
             await self._emit([text_chunk(line, field="reasoning_content")])
 
 

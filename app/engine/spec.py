@@ -41,7 +41,7 @@ class LayerSpec(Spec):
 class GraphSpec(Spec):
     """A Mixture-of-Agents graph: layers, then one output node."""
 
-    description: str = Field(default="", description="One line for people, shown in /v1/models.")
+    description: str = Field(default="", description="One line for people.")
     layers: Annotated[tuple[LayerSpec, ...], Field(min_length=1)] = Field(
         description="The layers in order; each sees the references of the one before."
     )

@@ -133,4 +133,7 @@ class ChunkEncoder:
 
 
 def _finishes(chunk: Chunk) -> bool:
-    return any(choice.get("finish_reason") for choice in chunk.choices)
+    for choice in chunk.choices:  # noqa: SIM110 - any() makes a generator for every token
+        if choice.get("finish_reason"):
+            return True
+    return False

@@ -28,13 +28,13 @@ def _estimate_message(message: JsonObject) -> int:
         total += estimate_text(content)
     elif isinstance(content, list):
         total += sum(_estimate_part(part) for part in content)
-    for call in message.get("tool_calls") or ():
-        total += estimate_text(str(call))
+    for call in (*(message.get("tool_calls") or ()), message.get("function_call")):
+        total += estimate_text(str(call)) if call else 0
     return total
 
 
 def _estimate_part(part: object) -> int:
     if not isinstance(part, dict):
         return 0
-    text = part.get("text") or part.get("refusal")
+    text = part.get("text", part.get("refusal"))
     return estimate_text(text) if isinstance(text, str) else TOKENS_PER_IMAGE

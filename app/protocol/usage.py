@@ -73,7 +73,7 @@ def parse_usage(raw: object) -> Usage | None:
 
 
 def _count(value: Any) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if type(value) is int and value >= 0 else None
 
 
 def _part(details: Any, name: str) -> int:

@@ -63,7 +63,8 @@ def gateway(upstream: str) -> Iterator[str]:
         str(port),
     ]
     with tempfile.TemporaryFile("w+") as log:
-        environ = {**os.environ, "MOA_DEMO_UPSTREAM": upstream}
+        others = {name: value for name, value in os.environ.items() if name[:4] != "MOA_"}
+        environ = {**others, "MOA_DEMO_UPSTREAM": upstream}
         server = subprocess.Popen(  # noqa: S603 - our own command line
             command, cwd=ROOT, env=environ, stdout=log, stderr=log
         )

@@ -135,13 +135,13 @@ def test_code_and_param_of_a_wrong_request_reach_the_client_and_no_others(
 
 def test_every_node_gets_its_reason_and_no_detail_of_the_upstream() -> None:
     error = failed(UpstreamUnavailable("Down.", detail="secret at 10.0.0.1"), LIMITED)
-    assert error.message == "It failed: node1: Down.; node2: Busy."
+    assert error.message == "It failed: node1: Down; node2: Busy."
     assert [failure.node for failure in error.failures] == ["node1", "node2"]
 
 
 def test_a_long_list_of_reasons_is_cut() -> None:
     error = failed(*[DOWN] * 40)
-    assert error.message.endswith("node12: Down.; and 28 more")
+    assert error.message.endswith("node12: Down; and 28 more.")
     assert len(error.failures) == 40
 
 

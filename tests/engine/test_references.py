@@ -70,6 +70,7 @@ def test_hostile_texts_cannot_open_or_close_a_fence(texts: list[str]) -> None:
     assert OPENING.findall(text) == numbers
     assert CLOSING.findall(text) == numbers
     assert text.count(NONCE) == 2 * len(texts)
+    assert "<|" not in text
 
 
 def test_taking_the_fence_word_out_does_not_build_a_template_token() -> None:

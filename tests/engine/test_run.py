@@ -358,7 +358,7 @@ async def test_proposers_never_get_tools_and_the_output_owns_them() -> None:
 
 async def test_progress_is_told_as_reasoning_and_never_as_content() -> None:
     models = fakes(a=DOWN, b="Beta.", agg="Done.")
-    asked = await run(moa(models, progress="reasoning"))
+    asked = await run(moa(models), ChatRequest(question().conversation, progress=True))
     assert asked.text == "Done."
     assert "asking a, b" in asked.answer.reasoning(0)
     assert "1 of 2 answered; nothing from a" in asked.answer.reasoning(0)

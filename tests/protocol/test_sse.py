@@ -49,6 +49,12 @@ def test_every_line_end_counts(end: bytes) -> None:
     assert decode(b"data: a" + end + end + b"data: b" + end + end) == [b"a", b"b"]
 
 
+def test_a_blank_line_cut_in_two_ends_the_event_at_once() -> None:
+    decoder = SseDecoder()
+    assert decoder.feed(b"data: a\n") == []
+    assert decoder.feed(b"\n") == [b"a"]
+
+
 def test_a_crlf_cut_in_two_is_one_line_end() -> None:
     assert decode(b"data: a\r", b"\ndata: b\r", b"\n\r", b"\ndata: c\r\n\r\n") == [b"a\nb", b"c"]
 
@@ -83,6 +89,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_field() -> None:
 
 def test_only_the_first_byte_order_mark_is_one() -> None:
     assert decode(b"data: a\n\n\xef\xbb\xbfdata: b\n\n") == [b"a"]
+    assert decode(b"data: a\n\n", b"\xef\xbb\xbfdata: b\n\n") == [b"a"]
 
 
 def test_split_characters_come_back_whole() -> None:

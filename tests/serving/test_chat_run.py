@@ -21,7 +21,6 @@ from tests.serving.served import Ear, House, chat
 DOWN = UpstreamUnavailable("The upstream 'x' could not be reached.")
 PRICE = Price(Decimal(1), Decimal(2))
 RUN = Wishes(include=("run",))
-IGNORES_WISHES = pytest.mark.xfail(reason="a graph that tells its progress ignores the request")
 
 
 def house(
@@ -228,8 +227,8 @@ async def test_the_cost_header_is_a_plain_number() -> None:
         ("reasoning", None, True, True),
         ("off", "reasoning", True, True),
         ("off", "reasoning", False, False),
-        pytest.param("reasoning", "off", True, False, marks=IGNORES_WISHES),
-        pytest.param("reasoning", None, False, False, marks=IGNORES_WISHES),
+        ("reasoning", "off", True, False),
+        ("reasoning", None, False, False),
     ],
 )
 async def test_progress_is_told_in_streams_alone_and_the_clients_wish_counts_first(

@@ -1,5 +1,9 @@
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 
@@ -142,3 +146,23 @@ def test_two_servers_in_one_process_have_metrics_of_their_own():
 
     assert b'graph="g"' in one.render()
     assert b'graph="g"' not in other.render()
+
+
+def test_worker_processes_are_added_up(tmp_path: Path):
+    program = """
+from app.record import Outcome, RunRecord
+from app.telemetry.metrics import Metrics
+metrics, run = Metrics(lambda _: None), RunRecord("r", "g", lambda: 0.0)
+run.close(Outcome.OK)
+metrics.observe(run)
+print(metrics.render().decode())
+"""
+    environ = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    outputs = [
+        subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", program], env=environ, capture_output=True, check=True, text=True
+        ).stdout
+        for _ in range(2)
+    ]
+
+    assert 'moa_requests_total{graph="g",outcome="ok"} 2.0' in outputs[1]

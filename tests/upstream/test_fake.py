@@ -9,6 +9,7 @@ import pytest
 
 from app.errors import UpstreamMalformed, UpstreamRateLimited
 from app.protocol.chat import Batch, ChatRequest, Chunk, Conversation
+from app.protocol.json_types import JsonObject
 from app.protocol.usage import Usage
 from app.record import Outcome, RunRecord, Step
 from app.upstream.fake import FakeModel, Script
@@ -29,7 +30,7 @@ class Listener:
         await model.answer(request, self.step, self.emit)
 
     @property
-    def deltas(self) -> list[dict[str, object]]:
+    def deltas(self) -> list[JsonObject]:
         return [choice["delta"] for chunk in self.chunks for choice in chunk.choices]
 
     @property

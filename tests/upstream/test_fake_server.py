@@ -346,7 +346,7 @@ async def test_models_are_those_with_a_reply(
 
 
 async def test_without_a_default_unknown_models_are_not_found() -> None:
-    transport = httpx.ASGITransport(app=FakeUpstream(default=None))  # type: ignore[arg-type]
+    transport = httpx.ASGITransport(app=FakeUpstream(default=None))
     async with httpx.AsyncClient(transport=transport, base_url="http://fake/v1") as client:
         assert (await ask(client)).status_code == 404
 
