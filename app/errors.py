@@ -45,7 +45,7 @@ class MoaError(Exception):
     """
 
     status: int = 500
-    type: ClassVar[str] = "server_error"
+    type: str = "server_error"
     code: str | None = None
     kind: ClassVar[str] = "moa_internal"
 
@@ -247,6 +247,15 @@ class NodeFailure:
     error: MoaError
 
 
+_TYPES = {
+    400: "invalid_request_error",
+    413: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+
+
 class GraphFailed(MoaError):
     """A graph came to nothing. `failures` says why, node by node; the status follows from them."""
 
@@ -270,6 +279,7 @@ class GraphFailed(MoaError):
             message, param=param, code=code, retry_after=retry_after, should_retry=should_retry
         )
         self.status = status
+        self.type = _TYPES.get(status, type(self).type)
         self.failures = failures
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from logging import getLogger
 
@@ -26,6 +27,7 @@ from app.upstream.local import embedded_servers
 from app.upstream.probe import warm_up
 
 _log = getLogger("moa.start")
+COLLECTOR_THRESHOLDS = (20_000, 20, 50)
 
 
 def create_app(
@@ -33,10 +35,12 @@ def create_app(
     *,
     runtime: Runtime | None = None,
     environ: Mapping[str, str] = os.environ,
+    on_start: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """The application; its lifespan reads the configuration and raises ConfigError if it is wrong.
 
-    A `runtime` is served as it is, and no configuration is read.
+    A `runtime` is served as it is, and no configuration is read. `on_start` is called when all
+    is ready.
     """
     keys = StaticKeys(key.get_secret_value() for key in settings.api_keys)
     metrics = Metrics(cost_of_call)
@@ -48,6 +52,7 @@ def create_app(
             app.state.services = _services(settings, serving, metrics)
             if not keys:
                 _log.warning("open mode: no key is set, whoever reaches this address may call")
+            on_start()
             yield
 
     return build_application(
@@ -59,7 +64,18 @@ def create_worker() -> FastAPI:
     """The application of a worker process, which finds its settings in its environment."""
     settings = load_settings(os.environ)
     set_up_logging(settings.log_level, settings.log_format)
-    return create_app(settings)
+    return create_app(settings, on_start=calm_collector)
+
+
+def calm_collector() -> None:
+    """Tell the garbage collector that what exists now stays, and to look for cycles less often.
+
+    With its defaults it took a sixth of the CPU under load: each request makes thousands of small
+    objects and hardly a cycle. For processes that are ours alone.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECTOR_THRESHOLDS)
 
 
 async def _build(settings: Settings, environ: Mapping[str, str], stack: AsyncExitStack) -> Runtime:

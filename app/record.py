@@ -93,7 +93,6 @@ class RunRecord:
     hops: int = 0
     seed: int = 0
     started: float = 0.0
-    first_token: float | None = None
     ended: float | None = None
     outcome: Outcome = Outcome.RUNNING
     error_kind: str | None = None
@@ -111,7 +110,15 @@ class RunRecord:
 
     def note(self, what: str, node: str, detail: object = "") -> None:
         """Write down what was done to a node's request or reference."""
-        self.notes.append(Note(what, node, str(detail)))
+        note = Note(what, node, str(detail))
+        if note not in self.notes:
+            self.notes.append(note)
+
+    @property
+    def first_token(self) -> float | None:
+        """When the first call that writes the answer began to; None where none has."""
+        firsts = [c.first_token for c in self.calls if c.is_output and c.first_token is not None]
+        return min(firsts, default=None)
 
     def billed(self) -> Iterator[CallRecord]:
         """The calls an upstream charges for, as far as we know."""

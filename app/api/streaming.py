@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from app.api import exchange
 from app.api.errors import log_failure, to_moa_error
 from app.protocol.answer import Answer
-from app.protocol.chat import Batch
+from app.protocol.chat import Batch, says_something
 from app.protocol.stream import ChunkEncoder, HeartbeatStyle, error_event
 from app.serving.chat import ChatRun
 
@@ -128,7 +128,7 @@ class EventStream:
         events = self._encoder.encode(batch)
         if not self._committed:
             events = self._take_early() + events
-            if not _says_something(batch):
+            if not says_something(batch):
                 self._early, events = events, b""
         if events:
             await self._write(events)
@@ -202,18 +202,6 @@ class EventStream:
     def _take_early(self) -> bytes:
         early, self._early = self._early, b""
         return early
-
-
-def _says_something(batch: Batch) -> bool:
-    """Whether there is more than the role in a batch, as the first token or an end is."""
-    for chunk in batch:
-        for choice in chunk.choices:
-            delta = choice.get("delta") or {}
-            if choice.get("finish_reason") or any(
-                value for name, value in delta.items() if name != "role"
-            ):
-                return True
-    return False
 
 
 def _encoded(headers: dict[str, str]) -> list[tuple[bytes, bytes]]:

@@ -85,8 +85,10 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least serious message that is logged."
     )
-    log_format: Literal["json", "text"] = Field(
-        "json", description="One JSON object or one readable line per message."
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto",
+        description="One JSON object or one readable line per message; `auto` is text on a "
+        "terminal and JSON elsewhere.",
     )
     api_keys: KeyList = Field(
         (),

@@ -4,23 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from app.errors import GraphFailed, MoaError
+from app.errors import GraphFailed, MoaError, UpstreamEmpty
 from app.interfaces import ChatModel, Emit
-from app.protocol.chat import Batch, ChatRequest
+from app.protocol.chat import Batch, ChatRequest, Chunk, says_something
 from app.record import Degradation, Step
 
 
 class FirstToken:
-    """An `Emit` that remembers whether anything has passed."""
+    """An `Emit` that knows whether a token has passed, and holds back what comes before it.
+
+    Many servers send the role at once and fail afterwards: until something is said, another model
+    may still be asked.
+    """
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
+        self._held: list[Chunk] = []
         self.seen = False
 
     async def __call__(self, batch: Batch) -> None:
-        """Hand the batch on."""
-        self.seen = True
-        await self._emit(batch)
+        """Hand the batch on, or keep it while nothing has been said."""
+        if self.seen:
+            await self._emit(batch)
+        elif says_something(batch):
+            self.seen = True
+            await self.release(batch)
+        else:
+            self._held.extend(batch)
+
+    async def release(self, batch: Batch = ()) -> None:
+        """Hand on what was held back, with a batch behind it."""
+        held, self._held = self._held, []
+        if held or batch:
+            await self._emit([*held, *batch] if held else batch)
 
 
 async def ask(
@@ -31,8 +47,9 @@ async def ask(
 ) -> None:
     """Ask the models in turn until one begins to answer; its errors after that are final.
 
-    `build` makes the request for a model, since what fits differs. Raises the error of the last
-    model, or, where several failed, the first one's: it is the node's own.
+    `build` makes the request for a model, since what fits differs. A whole answer that says
+    nothing counts as a failure as long as there is another model. Raises the first model's
+    error where all failed: it is the node's own.
     """
     first: MoaError | None = None
     for position, model in enumerate(models):
@@ -44,6 +61,11 @@ async def ask(
                 raise
             first = first or error
             continue
+        if not gate.seen:
+            if model is not models[-1]:
+                first = first or UpstreamEmpty("The answer was empty.")
+                continue
+            await gate.release()
         if position:
             step.run.note("fallback", step.node, model.name)
             step.run.degrade(Degradation.FALLBACK)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from app.engine.text import neutralise
 from app.protocol.answer import Answer
 
 _LEADING_THOUGHT = re.compile(
@@ -44,13 +45,20 @@ _LONGEST_REFUSAL = 400
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The text of one answer; `cut` if it hit its length, `refused` if it declines to answer."""
+    """One answer: `text` word for word, `safe` as it may stand in a prompt, cleaned once for all.
+
+    `cut` if it hit its length, `refused` if it declines to answer.
+    """
 
     node: str
     sample: int
     text: str
     cut: bool = False
     refused: bool = False
+    safe: str = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "safe", neutralise(self.text))
 
 
 def read_reference(
@@ -78,7 +86,7 @@ def without_thoughts(text: str) -> str:
     start = 0
     while match := _LEADING_THOUGHT.match(text, start):
         start = match.end()
-    end = _END_OF_THOUGHT.search(text, start)
+    end = _END_OF_THOUGHT.search(text, start) if "</" in text else None
     if end and "<think" not in text[start : end.start()].lower():
         start = end.end()
     return text[start:]

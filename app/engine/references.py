@@ -7,12 +7,12 @@ upstream's prompt cache. The paper puts them into the system prompt (arXiv 2406.
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from app.engine.reference import Reference
-from app.engine.text import cut_middle, neutralise
+from app.engine.text import cut_middle
 from app.protocol.chat import Conversation
 from app.protocol.tokens import TOKENS_PER_MESSAGE, estimate_text
 
@@ -25,6 +25,8 @@ INSTRUCTION = (
     "self-contained, in the language and format the conversation asks for. Do not mention the "
     "candidates or compare them."
 )
+CLOSING = "Those were the candidates. Now write your own answer to the conversation above."
+"""Said after the last reference, so that the task and not a candidate has the last word."""
 CUT_NOTE = " (cut off by its length limit)"
 FENCE_TOKENS = 40
 """An estimate of what the two fences of one reference take."""
@@ -53,12 +55,12 @@ def render(references: Sequence[Reference], showing: Showing) -> Shown:
     blocks, cut = [], []
     for number, reference in enumerate(_ordered(references, showing.order_seed), 1):
         # A node of a later layer has seen the run's fence word and may write it.
-        text = neutralise(reference.text).replace(showing.nonce, "x")
+        text = reference.safe.replace(showing.nonce, "x")
         text, was_cut = cut_middle(text, showing.max_tokens)
         if was_cut:
             cut.append(reference)
         blocks.append(_block(number, text, showing.nonce, note=CUT_NOTE if reference.cut else ""))
-    return Shown("\n\n".join((showing.instruction, *blocks)), tuple(cut))
+    return Shown("\n\n".join((showing.instruction, *blocks, CLOSING)), tuple(cut))
 
 
 def with_references(conversation: Conversation, block: str) -> Conversation:
@@ -68,7 +70,7 @@ def with_references(conversation: Conversation, block: str) -> Conversation:
 
 def share_of(room: int, references: int, instruction: str = INSTRUCTION) -> int:
     """Tokens each reference may take where there is room for so many in all, never below 0."""
-    fixed = TOKENS_PER_MESSAGE + estimate_text(instruction)
+    fixed = TOKENS_PER_MESSAGE + estimate_text(instruction) + estimate_text(CLOSING)
     left = room - fixed - references * FENCE_TOKENS
     return max(0, left // references)
 
@@ -76,8 +78,15 @@ def share_of(room: int, references: int, instruction: str = INSTRUCTION) -> int:
 def _ordered(references: Sequence[Reference], seed: str | None) -> Sequence[Reference]:
     if seed is None:
         return references
-    # A repeatable order against position bias, no secret: the nonce is what must not be guessed.
-    return random.Random(seed).sample(references, len(references))  # noqa: S311
+    return sorted(references, key=lambda each: _drawn(f"{seed}:{each.node}:{each.sample}"))
+
+
+def _drawn(lot: str) -> int:
+    """A number for a lot: repeatable, no secret (the nonce is), and a tenth of `Random`'s cost.
+
+    The multiplication breaks up what crc32 keeps, that equal changes make equal differences.
+    """
+    return crc32(lot.encode()) * 0x9E3779B1 % 2**32
 
 
 def _block(number: int, text: str, nonce: str, *, note: str) -> str:

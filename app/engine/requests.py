@@ -38,7 +38,12 @@ def inner_request(turn: Turn, model: ChatModel) -> ChatRequest:
 def output_request(turn: Turn, model: ChatModel) -> ChatRequest:
     """What the output node asks: the caller's own request, with the references at its end."""
     params = output_params(turn.node.params, turn.request.params)
-    conversation = _media_view(turn, turn.request.conversation, model.abilities)
+    conversation = turn.request.conversation
+    if not model.abilities.tools:
+        if params.get("tools"):
+            raise InvalidRequest("This model cannot use tools.", param="tools")
+        conversation = _untooled(conversation)
+    conversation = _media_view(turn, conversation, model.abilities)
     if turn.node.system:
         conversation = Conversation(tuple(with_system(conversation.messages, turn.node.system)))
     reserved = output_cap(params) or _uncapped(model.abilities)
@@ -56,13 +61,16 @@ def _uncapped(abilities: Abilities) -> int:
 
 
 def _inner_view(turn: Turn, abilities: Abilities) -> Conversation:
-    conversation = turn.request.conversation
-    if has_tool_history(conversation.messages):
-        conversation = Conversation(tuple(as_text(conversation.messages)))
-    conversation = _media_view(turn, conversation, abilities)
+    conversation = _media_view(turn, _untooled(turn.request.conversation), abilities)
     if turn.node.system:
         conversation = Conversation(tuple(with_system(conversation.messages, turn.node.system)))
     return conversation
+
+
+def _untooled(conversation: Conversation) -> Conversation:
+    if not has_tool_history(conversation.messages):
+        return conversation
+    return Conversation(tuple(as_text(conversation.messages)))
 
 
 def _media_view(turn: Turn, conversation: Conversation, abilities: Abilities) -> Conversation:

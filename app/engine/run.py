@@ -26,10 +26,11 @@ from app.errors import (
 )
 from app.interfaces import Abilities, Emit
 from app.protocol.answer import Answer
-from app.protocol.chat import Batch, ChatRequest, text_chunk
+from app.protocol.chat import Batch, ChatRequest, Chunk, text_chunk
 from app.record import Degradation, Step
 
 _log = logging.getLogger("moa.engine")
+_LATE = DeadlineExceeded("It did not answer within the layer's deadline.")
 
 
 class GraphModel:
@@ -134,6 +135,7 @@ class _GraphRun:
                 self._failures.append(result)
             else:
                 self._record.note("late", seat.label)
+                self._failures.append(NodeFailure(seat.label, _LATE))
         if raced.good < layer.quorum:
             self._record.degrade(Degradation.QUORUM_MISSED)
             self._record.note("quorum_missed", f"layer {number}", f"{raced.good}/{layer.quorum}")
@@ -164,7 +166,7 @@ class _GraphRun:
         elif len(references) == 1 and self._expected(output) > 1:
             self._record.degrade(Degradation.SINGLE_REFERENCE)
         if len(references) == 1 and policy.single_reference == "return":
-            await self._emit([text_chunk(references[0].text, finish_reason="stop")])
+            await self._emit([_whole(references[0])])
             return
         await self._speak(references)
 
@@ -175,12 +177,7 @@ class _GraphRun:
     def _nothing_to_aggregate(self, count: int) -> MoaError:
         needed = self._graph.policy.min_references
         what = f"The graph '{self._graph.name}' got {count} of {needed} reference responses needed"
-        return graph_failed(what, [*self._failures, *self._late()], billed=self._is_billed())
-
-    def _late(self) -> list[NodeFailure]:
-        error = DeadlineExceeded("It did not answer within the layer's deadline.")
-        late = (note.node for note in self._record.notes if note.what == "late")
-        return [NodeFailure(node, error) for node in late]
+        return graph_failed(what, self._failures, billed=self._is_billed())
 
     async def _speak(self, references: tuple[Reference, ...]) -> None:
         """Let the output node answer the client; what has been said is never taken back."""
@@ -189,6 +186,7 @@ class _GraphRun:
         step = Step(self._record, self._path, number, OUTPUT, is_output=self._step.is_output)
         try:
             await output.kind.run(self._turn(output, references, step), gate)
+            await gate.release()
         except MoaError as error:
             if gate.seen:
                 raise
@@ -198,7 +196,7 @@ class _GraphRun:
                 failure = NodeFailure(OUTPUT, error)
                 raise graph_failed(what, [failure], billed=self._is_billed()) from error
             self._record.degrade(Degradation.BEST_REFERENCE)
-            await self._emit([text_chunk(best.text, finish_reason="stop")])
+            await self._emit([_whole(best)])
 
     def _best(self, references: tuple[Reference, ...]) -> Reference | None:
         """The longest reference that is no refusal, if the operator wants it as a last resort."""
@@ -213,6 +211,11 @@ class _GraphRun:
     async def _tell(self, line: str) -> None:
         if self._request.progress:
             await self._emit([text_chunk(line, field="reasoning_content")])
+
+
+def _whole(reference: Reference) -> Chunk:
+    """A reference as the client's whole answer, word for word."""
+    return text_chunk(reference.text, finish_reason="length" if reference.cut else "stop")
 
 
 def _is_good(result: Reference | NodeFailure) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from dataclasses import field as default_field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import orjson
 
@@ -67,22 +67,32 @@ class ChatRequest:
         return replace(self, params=params)
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """One piece of an answer: OpenAI's `chat.completion.chunk` without id, created and model.
 
     A choice is `{"index", "delta", "finish_reason", …}` as the upstream sent it; a whole answer is
     one chunk whose deltas are the messages. `extras` are fields such as `service_tier` and
-    `system_fingerprint`. Chunks are shared: nobody changes one in place.
+    `system_fingerprint`. Chunks are shared: nobody changes one in place. A named tuple, because
+    one is made for every token.
     """
 
     choices: Sequence[JsonObject] = ()
     usage: Usage | None = None
-    extras: Mapping[str, object] = default_field(default_factory=_no_params)
+    extras: Mapping[str, object] = NO_PARAMS
 
 
 Batch: TypeAlias = Sequence[Chunk]
 """The chunks that arrived in one read, never empty: they may leave in one write."""
+
+
+def says_something(batch: Batch) -> bool:
+    """Whether there is a token in a batch: more than a role, an empty string or an end."""
+    for chunk in batch:
+        for choice in chunk.choices:
+            for name, value in (choice.get("delta") or {}).items():
+                if value and name != "role":
+                    return True
+    return False
 
 
 def text_chunk(

@@ -12,7 +12,7 @@ import anyio
 
 from app.errors import DeadlineExceeded, InvalidRequest, MoaError
 from app.interfaces import Emit
-from app.protocol.chat import Batch, ChatRequest
+from app.protocol.chat import ChatRequest
 from app.protocol.json_types import JsonObject
 from app.protocol.request import ChatCall
 from app.record import Outcome, RunRecord, Step
@@ -106,15 +106,8 @@ class ChatRun:
         return report.headers(self.record)
 
     async def _answer(self, emit: Emit) -> None:
-        record = self.record
-
-        async def stamped(batch: Batch) -> None:
-            if record.first_token is None:
-                record.first_token = record.clock()
-            await emit(batch)
-
         with anyio.move_on_after(self._served.deadline) as scope:
-            await self._served.model.answer(self._request, Step(record), stamped)
+            await self._served.model.answer(self._request, Step(self.record), emit)
         if scope.cancelled_caught:
             raise DeadlineExceeded(
                 f"No whole answer within {self._served.deadline:g} s.", should_retry=False

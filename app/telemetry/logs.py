@@ -47,12 +47,17 @@ class TextLines(logging.Formatter):
 
 def set_up_logging(
     level: Literal["debug", "info", "warning", "error"],
-    form: Literal["json", "text"],
+    form: Literal["auto", "json", "text"],
     stream: TextIO | None = None,
 ) -> None:
-    """Send our messages and uvicorn's to `stream` (standard error); replaces an earlier set-up."""
-    handler = logging.StreamHandler(stream or sys.stderr)
-    handler.setFormatter(JsonLines() if form == "json" else TextLines())
+    """Send our messages and uvicorn's to `stream` (standard error); replaces an earlier set-up.
+
+    `auto` is text for a terminal and JSON for everything else.
+    """
+    stream = stream or sys.stderr
+    readable = form == "text" or (form == "auto" and stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(TextLines() if readable else JsonLines())
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]

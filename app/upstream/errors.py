@@ -113,7 +113,7 @@ class ErrorTranslator:
         code = _known_code(error, text)
         return UpstreamRejected(
             self._says(REASONS.get(code or "", "refused the request as sent")),
-            status=HTTPStatus.BAD_REQUEST if status in _FAULTS else status,
+            status=int(HTTPStatus.BAD_REQUEST) if status in _FAULTS else status,
             code=code,
             param=_known_param(error.get("param")),
             detail=detail,

@@ -64,7 +64,7 @@ def gateway(upstream: str) -> Iterator[str]:
     ]
     with tempfile.TemporaryFile("w+") as log:
         others = {name: value for name, value in os.environ.items() if name[:4] != "MOA_"}
-        environ = {**others, "MOA_DEMO_UPSTREAM": upstream}
+        environ = {**others, "DEMO_UPSTREAM": upstream}
         server = subprocess.Popen(  # noqa: S603 - our own command line
             command, cwd=ROOT, env=environ, stdout=log, stderr=log
         )

@@ -57,7 +57,7 @@ def test_an_empty_variable_counts_as_unset():
     [
         ("MOA_PORT", "http", 'MOA_PORT: found "http", expected an integer from 0 to 65535'),
         ("MOA_PORT", "70000", 'MOA_PORT: found "70000", expected an integer from 0 to 65535'),
-        ("MOA_LOG_FORMAT", "xml", 'MOA_LOG_FORMAT: found "xml", expected one of "json", "text"'),
+        ("MOA_LOG_FORMAT", "xml", 'MOA_LOG_FORMAT: found "xml", expected one of "auto", "json", "text"'),
         ("MOA_INSECURE", "perhaps", 'MOA_INSECURE: found "perhaps", expected true or false'),
         ("MOA_WORKERS", "0", 'MOA_WORKERS: found "0", expected an integer from 1 to 256'),
         (

@@ -122,11 +122,13 @@ def test_operations_lists_every_metric_with_its_labels() -> None:
 def measured() -> dict[str, set[str]]:
     """Every metric and its labels, from runs in which everything happens that is counted."""
     metrics = Metrics(lambda call: None if call.node == "unpriced" else Decimal(1))
-    run = RunRecord("run", "graph", clock=lambda: 0.0, first_token=0.0)
+    run = RunRecord("run", "graph", clock=lambda: 0.0)
     run.degrade(Degradation.FALLBACK)
     for node, outcome in (("unpriced", Outcome.OK), ("priced", Outcome.FAILED)):
         step = Step(run, "graph", node=node)
-        step.end(step.begin(Target("model", "upstream", "id")), outcome, usage=Usage(1, 1))
+        call = step.begin(Target("model", "upstream", "id"))
+        call.first_token = 0.0
+        step.end(call, outcome, usage=Usage(1, 1))
     run.close(Outcome.OK)
     metrics.observe(run)
     found: dict[str, set[str]] = {}

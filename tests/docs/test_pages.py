@@ -18,7 +18,7 @@ from app.engine.compile import compile_graphs
 from app.upstream.fake import FakeModel
 from tests.docs.pages import PAGES, ROOT, Block, anchors, blocks, code, links
 
-OWN_VARIABLES = {"MOA_DEMO_UPSTREAM"}
+OWN_VARIABLES: set[str] = set()
 """Variables of configuration files that are shipped, not settings."""
 MAKE_ARGS = {"run": "serve"}
 """What `ARGS` of a make target goes to."""

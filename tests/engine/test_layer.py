@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 
 import anyio
 import anyio.lowlevel
@@ -21,7 +21,9 @@ def layer(*nodes: Node, quorum: int, grace: float = 0.0, deadline: float = FOREV
     return Layer(nodes, quorum, grace, deadline)
 
 
-async def hold(places: Layer, attempt: Callable[[Seat], Awaitable[str]]) -> tuple[str | None, ...]:
+async def hold(
+    places: Layer, attempt: Callable[[Seat], Coroutine[None, None, str]]
+) -> tuple[str | None, ...]:
     raced = await race(places, seats(places), attempt, is_good=lambda said: said != "bad")
     return raced.results
 

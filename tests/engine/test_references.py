@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 
 from app.engine.reference import Reference
 from app.engine.references import (
+    CLOSING as LAST_WORD,
+)
+from app.engine.references import (
     CUT_NOTE,
     INSTRUCTION,
     Showing,
@@ -55,7 +58,8 @@ def test_each_reference_stands_between_fences_with_the_word_of_the_run() -> None
     assert shown("One.", "Two.", instruction="Weigh these.") == (
         "Weigh these.\n\n"
         f"=== Response 1 [{NONCE}] ===\nOne.\n=== end of Response 1 [{NONCE}] ===\n\n"
-        f"=== Response 2 [{NONCE}] ===\nTwo.\n=== end of Response 2 [{NONCE}] ==="
+        f"=== Response 2 [{NONCE}] ===\nTwo.\n=== end of Response 2 [{NONCE}] ===\n\n"
+        f"{LAST_WORD}"
     )
 
 

@@ -16,6 +16,7 @@ from app.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
+from app.interfaces import Abilities
 from app.protocol.chat import ChatRequest, Conversation
 from app.record import Degradation, Outcome
 from app.upstream.fake import Answer, FakeModel, Script
@@ -381,3 +382,67 @@ async def test_the_shuffle_follows_the_seed_of_the_run() -> None:
         orders.append(tuple(responses(last_message(models["agg"]))))
     assert orders[0] == orders[1]
     assert len(set(orders)) > 1
+
+
+async def test_a_late_node_of_a_nested_graph_does_not_hide_why_the_graph_failed() -> None:
+    models = fakes(a="Alpha.", b=HANGS, inner_out="Inner.", agg="Done.")
+    limited = UpstreamRateLimited("Busy.", retry_after=3)
+    models["c"] = FakeModel("c", limited)
+    graphs = {
+        "outer": {
+            "layers": [{"proposers": ["inner"]}, {"proposers": ["c"]}],
+            "aggregator": "agg",
+        },
+        "inner": {"layers": [{"proposers": ["a", "b"], "quorum": 1}], "aggregator": "inner_out"},
+    }
+    with pytest.raises(GraphFailed) as failed:
+        await run(build(graphs, models)["outer"])
+    assert (failed.value.status, failed.value.retry_after) == (429, 3)
+    assert failed.value.type == "rate_limit_error"
+
+
+async def test_a_role_alone_is_no_token_and_another_model_may_still_be_asked() -> None:
+    broken = Script(text=("", "never"), after=1, error=DOWN)
+    models = fakes(a="Alpha.", agg=broken, agg2="Second.")
+    graph = moa(models, output={"model": "agg", "fallback": ["agg2"]})
+    asked = await run(graph, ChatRequest(question().conversation, stream=True))
+    assert asked.text == "Second."
+
+
+async def test_an_empty_answer_gives_way_to_a_fallback() -> None:
+    models = fakes(a=Script(text=""), agg=Script(text=""), agg2="Second.")
+    graph = {
+        "layers": [{"nodes": {"x": {"model": "a", "fallback": ["agg2"]}}}],
+        "output": {"model": "agg", "fallback": ["agg2"]},
+    }
+    asked = await run(build({"moa": graph}, models)["moa"])
+    assert responses(last_message(models["agg"])) == ["Second."]
+    assert asked.text == "Second."
+
+
+async def test_an_empty_answer_without_a_fallback_reaches_the_client_as_it_is() -> None:
+    models = fakes(a="Alpha.", agg=Script(text="", finish_reason="length"))
+    asked = await run(moa(models))
+    assert (asked.text, asked.answer.finish_reason(0)) == ("", "length")
+
+
+async def test_a_reference_that_hit_its_length_says_so_as_an_answer() -> None:
+    models = fakes(a=Script(text="Cut of", finish_reason="length"), agg="Done.")
+    asked = await run(moa(models, single_reference="return"))
+    assert asked.answer.finish_reason(0) == "length"
+
+
+async def test_an_output_model_without_tools_reads_their_history_as_text() -> None:
+    models = fakes(a="Alpha.", agg="Done.")
+    models["agg"].abilities = Abilities(tools=False)
+    call = {"id": "1", "type": "function", "function": {"name": "w", "arguments": "{}"}}
+    messages = (
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "sunny"},
+        {"role": "user", "content": "And now?"},
+    )
+    await run(moa(models), ChatRequest(Conversation(messages)))
+    seen = models["agg"].calls[0].messages
+    assert "tool" not in {message["role"] for message in seen}
+    assert "sunny" in str(seen)

@@ -84,3 +84,18 @@ def test_setting_up_twice_logs_once():
     logging.getLogger("moa").info("x")
 
     assert len(out.getvalue().splitlines()) == 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_auto_is_text_on_a_terminal_and_json_elsewhere():
+    terminal, pipe = Terminal(), io.StringIO()
+    for out in (terminal, pipe):
+        set_up_logging("info", "auto", out)
+        logging.getLogger("moa.access").info("request")
+
+    assert terminal.getvalue().endswith("INFO moa.access request\n")
+    assert orjson.loads(pipe.getvalue())["message"] == "request"

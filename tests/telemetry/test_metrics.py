@@ -43,7 +43,6 @@ def a_run(
     clock = Clock()
     run = RunRecord("r", "g", clock)
     clock.now = seconds
-    run.first_token = 2.0
     run.close(outcome, kind)
     return run
 
@@ -58,7 +57,10 @@ def lines(
 
 
 def test_a_run_counts_once_with_its_ending():
-    text = lines(a_run(), a_run(), a_run(outcome=Outcome.FAILED, kind="upstream_timeout"))
+    runs = a_run(), a_run(), a_run(outcome=Outcome.FAILED, kind="upstream_timeout")
+    for run in runs:
+        a_call(run, 0, 4).first_token = 2.0
+    text = lines(*runs)
 
     assert 'moa_requests_total{graph="g",outcome="ok"} 2.0' in text
     assert 'moa_requests_total{graph="g",outcome="upstream_timeout"} 1.0' in text
@@ -68,7 +70,7 @@ def test_a_run_counts_once_with_its_ending():
 
 def test_a_run_without_a_token_has_no_time_to_the_first():
     run = a_run()
-    run.first_token = None
+    a_call(run, 0, 4)
 
     assert not [line for line in lines(run) if "first_token_seconds_count" in line]
 

@@ -61,6 +61,8 @@ def test_exactly_one_kind_of_server_is_named() -> None:
         {"x": "a\r\nb: c"},
         {"x": "a\nb"},
         {"x": "a\x00"},
+        {"x": "ü"},
+        {"x": " a"},
         {"x\r\ny": "a"},
         {"x y": "a"},
         {"": "a"},
