@@ -83,6 +83,18 @@ class Note:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Caps:
+    """What one run may come to: upstream calls, USD, and a moment on the run's clock."""
+
+    max_calls: int | None = None
+    max_cost: Decimal | None = None
+    until: float | None = None
+
+
+NO_CAPS = Caps()
+
+
 @dataclass(slots=True)
 class RunRecord:
     """One request's way through the gateway; `model` is what served it, aliases resolved."""
@@ -92,6 +104,8 @@ class RunRecord:
     clock: Callable[[], float]
     hops: int = 0
     seed: int = 0
+    caller: str = ""
+    caps: Caps = NO_CAPS
     started: float = 0.0
     ended: float | None = None
     outcome: Outcome = Outcome.RUNNING

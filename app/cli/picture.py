@@ -75,7 +75,7 @@ def _layer_title(number: int, layer: Layer) -> str:
 
 
 def _output_title(graph: Graph) -> str:
-    return f"output · {graph.output.kind.name} · deadline of the request {graph.deadline:g}s"
+    return f"output · {graph.output.word} · deadline of the request {graph.deadline:g}s"
 
 
 def _layer_boxes(layer: Layer, heights: Heights, room: int) -> list[Block]:
@@ -87,7 +87,7 @@ def _node_lines(node: Node, number: int, heights: Heights) -> Iterator[str]:
     samples = f" {TIMES} {node.samples}" if node.samples > 1 else ""
     yield f"{node.name}{samples}"
     model = _model(node.models[0])
-    kind = "" if node.kind.name == "propose" else f"{node.kind.name} by "
+    kind = "" if node.word == "propose" else f"{node.word} by "
     if kind or model != node.name:
         yield f"{kind}{model}"
     yield from _footnotes(node, number, heights)

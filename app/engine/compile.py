@@ -12,10 +12,10 @@ from types import MappingProxyType
 
 from app.engine.graph import OUTPUT, Graph, Layer, Node, Policy
 from app.engine.measure import depth, worst_case_calls
-from app.engine.nodes import NODE_KINDS, NodeSpec
+from app.engine.nodes import NodeSpec
 from app.engine.nodes.aggregate import OutputAggregateSpec
 from app.engine.nodes.propose import ProposeSpec
-from app.engine.nodes.spec import BaseNodeSpec, InnerNodeSpec
+from app.engine.nodes.spec import AskingNodeSpec, BaseNodeSpec, InnerNodeSpec
 from app.engine.run import GraphModel
 from app.engine.spec import GraphSpec, LayerSpec, LimitsSpec
 from app.errors import ConfigError
@@ -89,7 +89,8 @@ def _inner_first(specs: Mapping[str, GraphSpec]) -> list[str]:
 
 def _models_of(spec: GraphSpec) -> list[str]:
     nodes = [node for layer in spec.layers for node in layer_nodes(layer).values()]
-    return [name for node in (*nodes, output_spec(spec)) for name in (node.model, *node.fallback)]
+    every = [*nodes, output_spec(spec)]
+    return [name for node in every for name in (node.models_asked() | node.targets()).values()]
 
 
 def _check_limits(graph: Graph, limits: LimitsSpec) -> None:
@@ -158,25 +159,26 @@ class _Compiler:
 
     def _node(self, name: str, spec: BaseNodeSpec, path: str, before: tuple[str, ...]) -> Node:
         inner = spec if isinstance(spec, InnerNodeSpec) else None
+        asking = spec if isinstance(spec, AskingNodeSpec) else None
         return Node(
             name=name,
-            kind=NODE_KINDS[spec.kind],
-            models=self._node_models(spec, path),
+            word=spec.kind,
+            kind=spec.behaviour(),
+            models=self._models_named(spec.models_asked(), path),
+            targets=self._models_named(spec.targets(), path),
             inputs=before if spec.inputs is None else self._inputs(spec.inputs, path),
-            params=MappingProxyType(spec.sampling()),
-            system=spec.system,
-            instruction=spec.instruction,
+            params=MappingProxyType(asking.sampling() if asking else {}),
+            system=asking.system if asking else None,
+            instruction=asking.instruction if asking else None,
             samples=inner.samples if inner else 1,
             required=inner.required if inner else False,
         )
 
-    def _node_models(self, spec: BaseNodeSpec, path: str) -> tuple[ChatModel, ...]:
-        fields = [f"{path}.model", *(f"{path}.fallback[{i}]" for i in range(len(spec.fallback)))]
-        if path.endswith((".proposers", ".aggregator")):
-            fields[0] = path
+    def _models_named(self, names: Mapping[str, str], path: str) -> tuple[ChatModel, ...]:
+        is_short = path.endswith((".proposers", ".aggregator"))
         return tuple(
-            self._model(name, field)
-            for name, field in zip((spec.model, *spec.fallback), fields, strict=True)
+            self._model(name, path if is_short else f"{path}.{field}")
+            for field, name in names.items()
         )
 
     def _model(self, name: str, path: str) -> ChatModel:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, TypeAlias
 
-from app.engine.reference import Reference
+from app.engine.reference import Reference, Role
 from app.interfaces import ChatModel, Emit
 from app.protocol.chat import ChatRequest
 from app.record import Step
@@ -15,29 +16,54 @@ OUTPUT = "output"
 """The name of the output node; no node of a layer may have it."""
 
 
-class NodeKind(Protocol):
-    """What a node does with its turn."""
+class Writer(ABC):
+    """A kind that writes an answer of its own. `role` is what its text is to those who read it."""
 
-    @property
-    def name(self) -> str:
-        """The word in the configuration."""
+    role: ClassVar[Role] = "response"
 
+    @abstractmethod
     async def run(self, turn: Turn, emit: Emit) -> None:
         """Write this node's answer into `emit`.
 
         Raises a `MoaError` where there is none or it is not whole.
         """
 
+    def asks(self, references: int) -> int:  # noqa: ARG002 - for kinds whose calls depend on them
+        """How many questions it puts to its model at most, one after the other."""
+        return 1
+
+
+class Chooser(ABC):
+    """A kind that hands on some of the references it sees, word for word."""
+
+    @abstractmethod
+    async def choose(self, turn: Turn) -> tuple[Reference, ...]:
+        """The chosen references, best first; raises a `MoaError` where there is no choice."""
+
+    def asks(self, references: int) -> int:  # noqa: ARG002 - for kinds whose calls depend on them
+        """How many questions it puts to its model at most, one after the other."""
+        return 0
+
+
+NodeKind: TypeAlias = Writer | Chooser
+"""What a node does with its turn."""
+
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One step. `models` is the model followed by its fallbacks, `params` its own parameters."""
+    """One step.
+
+    `models` is the model followed by its fallbacks, none for kinds that ask none; `targets` are
+    models that may answer in its place; `params` are its own parameters. `word` is its kind's.
+    """
 
     name: str
+    word: str
     kind: NodeKind
     models: tuple[ChatModel, ...]
     inputs: tuple[str, ...]
     params: Mapping[str, object]
+    targets: tuple[ChatModel, ...] = ()
     system: str | None = None
     instruction: str | None = None
     samples: int = 1

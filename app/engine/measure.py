@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
-from app.engine.graph import Graph, Node
+from app.engine.graph import Chooser, Graph, Node
 from app.engine.run import GraphModel
 from app.interfaces import ChatModel
 
@@ -14,37 +14,65 @@ Measure: TypeAlias = Callable[[Graph], int]
 
 def worst_case_calls(graph: Graph) -> int:
     """Upstream calls of one request if every model fails and every fallback is asked."""
-    inner = (node for layer in graph.layers for node in layer.nodes)
-    return sum(_calls_of(node) * node.samples for node in inner) + _calls_of(graph.output)
+
+    def calls(node: Node) -> int:
+        each = sum(_inside(model, worst_case_calls) for model in node.models)
+        return node.kind.asks(_seen(graph, node)) * each + _most(node, worst_case_calls)
+
+    return sum(calls(node) * node.samples for node in _nodes(graph))
 
 
 def expected_calls(graph: Graph) -> int:
     """Upstream calls of one request if nothing fails."""
-    inner = (node for layer in graph.layers for node in layer.nodes)
-    output = _inside(graph.output.models[0], expected_calls)
-    return sum(_inside(n.models[0], expected_calls) * n.samples for n in inner) + output
+    return sum(_along(graph, node, expected_calls) * node.samples for node in _nodes(graph))
 
 
 def depth(graph: Graph) -> int:
     """How deep graphs nest; 1 for a graph of plain models."""
-    nodes = (*(node for layer in graph.layers for node in layer.nodes), graph.output)
-    nested = (m.graph for node in nodes for m in node.models if isinstance(m, GraphModel))
+    models = (model for node in _nodes(graph) for model in (*node.models, *node.targets))
+    nested = (model.graph for model in models if isinstance(model, GraphModel))
     return 1 + max((depth(inner) for inner in nested), default=0)
 
 
 def critical_path(graph: Graph) -> int:
     """Upstream calls that wait for one another if nothing fails."""
-    layers = (max(_longest(node) for node in layer.nodes) for layer in graph.layers)
-    return sum(layers) + _longest(graph.output)
+    layers = (
+        max(_along(graph, node, critical_path) for node in layer.nodes) for layer in graph.layers
+    )
+    return sum(layers) + _along(graph, graph.output, critical_path)
 
 
-def _calls_of(node: Node) -> int:
-    return sum(_inside(model, worst_case_calls) for model in node.models)
+def references_of(node: Node, seen: int) -> int:
+    """How many references a node gives at most, if it sees so many."""
+    return seen if isinstance(node.kind, Chooser) else node.samples
 
 
-def _longest(node: Node) -> int:
-    return _inside(node.models[0], critical_path)
+def _along(graph: Graph, node: Node, measure: Measure) -> int:
+    """A measure of one node's calls, each first model answering."""
+    first = _inside(node.models[0], measure) if node.models else 0
+    return node.kind.asks(_seen(graph, node)) * first + _most(node, measure)
+
+
+def _most(node: Node, measure: Measure) -> int:
+    return max((_inside(target, measure) for target in node.targets), default=0)
 
 
 def _inside(model: ChatModel, measure: Measure) -> int:
     return measure(model.graph) if isinstance(model, GraphModel) else 1
+
+
+def _nodes(graph: Graph) -> Iterator[Node]:
+    for layer in graph.layers:
+        yield from layer.nodes
+    yield graph.output
+
+
+def _seen(graph: Graph, reader: Node) -> int:
+    """How many references a node sees at most."""
+    given: dict[str, int] = {}
+    for node in _nodes(graph):
+        seen = sum(given.get(name, 0) for name in node.inputs)
+        if node is reader:
+            return seen
+        given[node.name] = references_of(node, seen)
+    return 0

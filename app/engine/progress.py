@@ -7,8 +7,7 @@ from collections.abc import Sequence
 
 from app.engine.graph import Layer
 from app.engine.layer import Raced, Seat
-from app.engine.reference import Reference
-from app.errors import NodeFailure
+from app.engine.panel import Result
 
 
 def asking(number: int, layer: Layer) -> str:
@@ -19,12 +18,12 @@ def asking(number: int, layer: Layer) -> str:
     return f"Layer {number}: asking {names}.\n"
 
 
-def answered(number: int, places: Sequence[Seat], raced: Raced[Reference | NodeFailure]) -> str:
+def answered(number: int, places: Sequence[Seat], raced: Raced[Result]) -> str:
     """Said when a layer has ended."""
     lost = Counter(
         seat.label
         for seat, result in zip(places, raced.results, strict=True)
-        if not isinstance(result, Reference)
+        if not isinstance(result, tuple)
     )
     without = f"; nothing from {', '.join(lost)}" if lost else ""
     return f"Layer {number}: {len(places) - len(lost)} of {len(places)} answered{without}.\n"

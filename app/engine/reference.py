@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from app.engine.text import neutralise
 from app.protocol.answer import Answer
@@ -43,6 +44,10 @@ _REFUSAL = re.compile(
 _LONGEST_REFUSAL = 400
 
 
+Role: TypeAlias = Literal["response", "critique", "analysis"]
+"""What a text is to those who read it: an answer, or words about answers."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reference:
     """One answer: `text` word for word, `safe` as it may stand in a prompt, cleaned once for all.
@@ -55,21 +60,27 @@ class Reference:
     text: str
     cut: bool = False
     refused: bool = False
+    role: Role = "response"
     safe: str = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "safe", neutralise(self.text))
+        object.__setattr__(self, "safe", neutralise(self.text.strip()))
 
 
 def read_reference(
-    answer: Answer, *, node: str, sample: int, reasoning_as_reference: bool = False
+    answer: Answer,
+    *,
+    node: str,
+    sample: int,
+    role: Role = "response",
+    reasoning_as_reference: bool = False,
 ) -> Reference | None:
     """The reference in an answer; None where it says nothing."""
     refusal = answer.refusal(0)
-    text = without_thoughts(answer.text(0) or "").strip() or (refusal or "").strip()
-    if not text and reasoning_as_reference:
-        text = (answer.reasoning(0) or "").strip()
-    if not text:
+    text = without_thoughts(answer.text(0))
+    if not text.strip():
+        text = refusal or (answer.reasoning(0) if reasoning_as_reference else "")
+    if not text.strip():
         return None
     finish = answer.finish_reason(0)
     return Reference(
@@ -77,7 +88,8 @@ def read_reference(
         sample,
         text,
         cut=finish == "length",
-        refused=bool(refusal) or finish == "content_filter" or is_refusal(text),
+        refused=bool(refusal) or finish == "content_filter" or is_refusal(text.strip()),
+        role=role,
     )
 
 

@@ -7,11 +7,12 @@ upstream's prompt cache. The paper puts them into the system prompt (arXiv 2406.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from app.engine.reference import Reference
+from app.engine.reference import Reference, Role
 from app.engine.text import cut_middle
 from app.protocol.chat import Conversation
 from app.protocol.tokens import TOKENS_PER_MESSAGE, estimate_text
@@ -53,13 +54,16 @@ class Shown:
 def render(references: Sequence[Reference], showing: Showing) -> Shown:
     """The message text that shows these references, one at least."""
     blocks, cut = [], []
-    for number, reference in enumerate(_ordered(references, showing.order_seed), 1):
+    numbers: Counter[Role] = Counter()
+    for reference in _ordered(references, showing.order_seed):
+        numbers[reference.role] += 1
+        name = f"{reference.role.capitalize()} {numbers[reference.role]}"
         # A node of a later layer has seen the run's fence word and may write it.
         text = reference.safe.replace(showing.nonce, "x")
         text, was_cut = cut_middle(text, showing.max_tokens)
         if was_cut:
             cut.append(reference)
-        blocks.append(_block(number, text, showing.nonce, note=CUT_NOTE if reference.cut else ""))
+        blocks.append(_block(name, text, showing.nonce, note=CUT_NOTE if reference.cut else ""))
     return Shown("\n\n".join((showing.instruction, *blocks, CLOSING)), tuple(cut))
 
 
@@ -89,6 +93,5 @@ def _drawn(lot: str) -> int:
     return crc32(lot.encode()) * 0x9E3779B1 % 2**32
 
 
-def _block(number: int, text: str, nonce: str, *, note: str) -> str:
-    name = f"Response {number}"
+def _block(name: str, text: str, nonce: str, *, note: str) -> str:
     return f"=== {name}{note} [{nonce}] ===\n{text}\n=== end of {name} [{nonce}] ==="

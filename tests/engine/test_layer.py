@@ -8,13 +8,13 @@ import pytest
 
 from app.engine.graph import Layer, Node
 from app.engine.layer import Seat, race, seats
-from app.engine.nodes import NODE_KINDS
+from app.engine.nodes.propose import Propose
 
 FOREVER = 3600.0
 
 
 def node(name: str, *, samples: int = 1, required: bool = False) -> Node:
-    return Node(name, NODE_KINDS["propose"], (), (), {}, samples=samples, required=required)
+    return Node(name, "propose", Propose(), (), (), {}, samples=samples, required=required)
 
 
 def layer(*nodes: Node, quorum: int, grace: float = 0.0, deadline: float = FOREVER) -> Layer:

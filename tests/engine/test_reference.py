@@ -30,8 +30,10 @@ def read(*, reasoning_as_reference: bool = False, **message: object) -> Referenc
     )
 
 
-def test_a_reference_is_the_trimmed_text_with_its_node_and_sample() -> None:
-    assert read(content=" Forty-two.\n") == Reference("n", 2, "Forty-two.")
+def test_a_reference_is_the_text_word_for_word_with_its_node_and_sample() -> None:
+    found = read(content=" Forty-two.\n")
+    assert found == Reference("n", 2, " Forty-two.\n")
+    assert found.safe == "Forty-two."
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_reasoning_counts_as_the_answer_only_where_the_operator_says_so(field: s
     assert read(**message) is None
     found = read(reasoning_as_reference=True, **message)
     assert found is not None
-    assert found.text == "So it is 42."
+    assert found.safe == "So it is 42."
 
 
 def test_reasoning_never_joins_a_text_that_is_there() -> None:

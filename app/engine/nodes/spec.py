@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from app.engine.graph import NodeKind
 from app.fields import Spec
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
@@ -48,10 +50,32 @@ class SamplingSpec(Spec):
         }
 
 
-class BaseNodeSpec(SamplingSpec):
+class BaseNodeSpec(Spec, ABC):
     """The fields all kinds share. Each kind narrows `kind` to its own word."""
 
     kind: str
+    inputs: tuple[str, ...] | None = Field(
+        default=None,
+        description="Nodes of earlier layers whose references it sees; "
+        "by default all of the layer before.",
+    )
+
+    @abstractmethod
+    def behaviour(self) -> NodeKind:
+        """What a node of this spec does."""
+
+    def models_asked(self) -> dict[str, str]:
+        """The models it asks in turn, by the field that names them; many kinds ask none."""
+        return {}
+
+    def targets(self) -> dict[str, str]:
+        """Models that may answer in its place, by the field that names them."""
+        return {}
+
+
+class AskingNodeSpec(BaseNodeSpec, SamplingSpec):
+    """The fields of kinds that ask a model."""
+
     model: str = Field(description="A model or a graph of this configuration.")
     fallback: tuple[str, ...] = Field(
         default=(), description="Models asked in turn when `model` fails before its first token."
@@ -64,11 +88,11 @@ class BaseNodeSpec(SamplingSpec):
         default=None,
         description="Wording that introduces the references, instead of the graph's.",
     )
-    inputs: tuple[str, ...] | None = Field(
-        default=None,
-        description="Nodes of earlier layers whose references it sees; "
-        "by default all of the layer before.",
-    )
+
+    def models_asked(self) -> dict[str, str]:
+        """The model, then its fallbacks."""
+        fallbacks = {f"fallback[{at}]": name for at, name in enumerate(self.fallback)}
+        return {"model": self.model, **fallbacks}
 
 
 class InnerNodeSpec(BaseNodeSpec):
