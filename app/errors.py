@@ -12,6 +12,7 @@ no text written by an upstream. What only an operator may read goes into `detail
     │   ├── ModelNotFound         404
     │   ├── RouteNotFound         404
     │   ├── MethodNotAllowed      405
+    │   ├── RequestTimeout        408
     │   ├── PayloadTooLarge       413
     │   ├── UnsupportedMedia      415
     │   └── LoopDetected          508
@@ -26,6 +27,7 @@ no text written by an upstream. What only an operator may read goes into `detail
     ├── NodeSkipped               a node had nothing it could do; stays inside the engine
     ├── GraphFailed               a whole graph came to nothing; status from its causes
     ├── DeadlineExceeded          504, the request's own deadline
+    ├── CapReached                429, the request's own cap on money or calls
     ├── Overloaded                503
     └── InternalError             500
 """
@@ -131,6 +133,14 @@ class MethodNotAllowed(CallerError):
     status = 405
     code = "method_not_allowed"
     kind = "caller_method_not_allowed"
+
+
+class RequestTimeout(CallerError):
+    """The body did not come in time."""
+
+    status = 408
+    code = "request_timeout"
+    kind = "caller_slow_body"
 
 
 class PayloadTooLarge(CallerError):
@@ -290,6 +300,15 @@ class DeadlineExceeded(MoaError):
     type = "timeout_error"
     code = "deadline_exceeded"
     kind = "moa_deadline"
+
+
+class CapReached(MoaError):
+    """A cap on money or calls left no room for an answer; the same request would end the same."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    kind = "policy_cap"
 
 
 class Overloaded(MoaError):

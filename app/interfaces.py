@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from app.protocol.chat import Batch, ChatRequest
 from app.record import Step
@@ -17,7 +17,8 @@ Emit: TypeAlias = Callable[[Batch], Awaitable[None]]
 class Abilities:
     """What a model can take, as declared: undeclared means able, no `context` means never trimmed.
 
-    `context` and `max_output` are in tokens.
+    `context` and `max_output` are in tokens. `strength` is the operator's own ranking, on a scale
+    of his; it is for advice alone.
     """
 
     context: int | None = None
@@ -26,6 +27,7 @@ class Abilities:
     audio: bool = True
     tools: bool = True
     json_schema: bool = True
+    strength: float | None = None
 
 
 class ChatModel(Protocol):
@@ -46,6 +48,31 @@ class ChatModel(Protocol):
         emitted before it stays emitted. Writes one `CallRecord` per upstream call into
         `step.run`. Cancelling the call closes every connection it holds.
         """
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into vectors whose cosine tells how alike they are."""
+
+    @property
+    def name(self) -> str:
+        """The name it is configured under."""
+
+    async def embed(self, texts: Sequence[str], step: Step) -> list[list[float]]:
+        """One vector a text, in their order; booked like any upstream call.
+
+        Raises an `app.errors.MoaError` where there are none.
+        """
+
+
+class Cache(Protocol):
+    """Bytes by key for a while; a store that several replicas share may stand behind it."""
+
+    async def get(self, key: str) -> bytes | None:
+        """What was set, None if nothing was or its time is over."""
+
+    async def set(self, key: str, value: bytes, ttl: float) -> None:
+        """Keep for `ttl` seconds at most."""
 
 
 class Clock(Protocol):

@@ -10,8 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
+from typing import TypeVar
 
 from app.protocol.usage import Usage
+
+TOKENS_PER_PRICE = Decimal(1_000_000)
+FREE = Decimal(0)
 
 
 class Outcome(StrEnum):
@@ -31,6 +35,10 @@ class Degradation(StrEnum):
     NO_REFERENCES = "no_references"
     FALLBACK = "fallback"
     BEST_REFERENCE = "best_reference"
+    JUDGE_UNCLEAR = "judge_unclear"
+    VOTE_WEAK = "vote_weak"
+    STEP_FAILED = "step_failed"
+    CAP_REACHED = "cap_reached"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,13 @@ class Price:
     input: Decimal
     output: Decimal
     cached_input: Decimal | None = None
+
+    def of(self, usage: Usage) -> Decimal:
+        """USD for these tokens; cached input tokens are priced as such where a price is set."""
+        cached = self.input if self.cached_input is None else self.cached_input
+        fresh = max(0, usage.prompt - usage.cached)
+        total = fresh * self.input + usage.cached * cached + usage.completion * self.output
+        return total / TOKENS_PER_PRICE
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +84,13 @@ class CallRecord:
     usage: Usage | None = None
     is_output: bool = False
 
+    @property
+    def cost(self) -> Decimal | None:
+        """USD: 0 where nothing was billed, None where the price is unknown."""
+        if self.usage is None:
+            return FREE
+        return None if self.target.price is None else self.target.price.of(self.usage)
+
 
 @dataclass(frozen=True, slots=True)
 class Note:
@@ -85,14 +107,34 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """What one run may come to: upstream calls, USD, and a moment on the run's clock."""
+    """What one run may come to: upstream calls, USD, and a moment on the run's clock.
+
+    `quorum` is the most answers any of its layers waits for.
+    """
 
     max_calls: int | None = None
     max_cost: Decimal | None = None
     until: float | None = None
+    quorum: int | None = None
+
+    def tightened(self, other: Caps) -> Caps:
+        """The tighter of the two, field by field."""
+        return Caps(
+            _least(self.max_calls, other.max_calls),
+            _least(self.max_cost, other.max_cost),
+            _least(self.until, other.until),
+            _least(self.quorum, other.quorum),
+        )
 
 
 NO_CAPS = Caps()
+
+
+_Cap = TypeVar("_Cap", int, float, Decimal)
+
+
+def _least(one: _Cap | None, other: _Cap | None) -> _Cap | None:
+    return min((cap for cap in (one, other) if cap is not None), default=None)
 
 
 @dataclass(slots=True)

@@ -1,37 +1,33 @@
-"""What calls cost, in USD and Decimal, never float. Where a price is unknown so is the cost."""
+"""What calls cost, in USD and Decimal, never float. Where a price is unknown so is the cost.
+
+The arithmetic of one call is `app.record`'s, since the engine's caps need it too.
+"""
 
 from __future__ import annotations
 
 from decimal import Decimal
 
 from app.protocol.usage import Usage
-from app.record import CallRecord, Price, RunRecord
+from app.record import FREE, TOKENS_PER_PRICE, CallRecord, Price, RunRecord
 
-TOKENS_PER_PRICE = Decimal(1_000_000)
-FREE = Decimal(0)
+__all__ = ["FREE", "TOKENS_PER_PRICE", "cost_of", "cost_of_call", "cost_of_run"]
 
 
 def cost_of(usage: Usage, price: Price) -> Decimal:
     """USD for these tokens; cached input tokens are priced as such where a price is set."""
-    cached_price = price.input if price.cached_input is None else price.cached_input
-    fresh = max(0, usage.prompt - usage.cached)
-    total = fresh * price.input + usage.cached * cached_price + usage.completion * price.output
-    return total / TOKENS_PER_PRICE
+    return price.of(usage)
 
 
 def cost_of_call(call: CallRecord) -> Decimal | None:
     """USD of one call: 0 if it was not billed, None if its price is unknown."""
-    if call.usage is None:
-        return FREE
-    return None if call.target.price is None else cost_of(call.usage, call.target.price)
+    return call.cost
 
 
 def cost_of_run(run: RunRecord) -> Decimal | None:
     """USD of a run, None as soon as one billed call's price is unknown."""
     total = FREE
     for call in run.billed():
-        cost = cost_of_call(call)
-        if cost is None:
+        if call.cost is None:
             return None
-        total += cost
+        total += call.cost
     return total

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import anyio
 from starlette.types import Receive
 
+from app.errors import RequestTimeout
 
-async def read_body(receive: Receive) -> bytes | None:
-    """The whole body; None if the client left before it was sent."""
+BODY_PATIENCE = 60.0
+"""Seconds for a whole body, 32 MiB at 5 Mbit/s; half of one would hold a connection for ever."""
+
+
+async def read_body(receive: Receive, patience: float = BODY_PATIENCE) -> bytes | None:
+    """The whole body; None if the client left before it was sent.
+
+    Raises RequestTimeout if it is not there after `patience` seconds.
+    """
+    with anyio.move_on_after(patience):
+        return await _read(receive)
+    raise RequestTimeout(f"The body was not whole after {patience:g} s")
+
+
+async def _read(receive: Receive) -> bytes | None:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message.get("body", b"")

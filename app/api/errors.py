@@ -27,7 +27,7 @@ from app.protocol.error_body import error_bytes, error_headers
 _log = logging.getLogger("moa.error")
 
 _BY_STATUS: Mapping[int, tuple[type[CallerError], str]] = {
-    404: (RouteNotFound, "No such address"),
+    404: (RouteNotFound, "No such address; this API is under /v1"),
     405: (MethodNotAllowed, "This address does not accept this method"),
     413: (PayloadTooLarge, "The body is too large"),
     415: (UnsupportedMedia, "The body must be JSON"),
@@ -55,7 +55,8 @@ def error_response(scope: Mapping[str, object], failure: Exception) -> Response:
     log_failure(here.request_id, error, failure)
     headers = error_headers(error)
     if isinstance(failure, HTTPException) and "Allow" in (failure.headers or {}):
-        headers["allow"] = (failure.headers or {})["Allow"]
+        allowed = (failure.headers or {})["Allow"]
+        headers["allow"] = "GET, HEAD" if allowed == "GET" else allowed
     if here.run is not None:
         headers |= here.run.headers()
     return Response(error_bytes(error), error.status, headers, media_type="application/json")

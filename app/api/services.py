@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
+from app.api.body import BODY_PATIENCE
 from app.api.streaming import Timing
 from app.serving.chat import ChatService
 from app.serving.runtime import Runtime
@@ -14,12 +15,16 @@ from app.serving.runtime import Runtime
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """`runtime` gives the current one; `metrics` the text of all metrics."""
+    """`runtime` gives the current one; `metrics` the text of all metrics.
+
+    `body_patience` is in seconds, for the whole body of a request.
+    """
 
     chat: ChatService
     runtime: Callable[[], Runtime]
     timing: Timing
     metrics: Callable[[], bytes]
+    body_patience: float = BODY_PATIENCE
 
 
 def services(scope: Scope) -> Services:

@@ -7,6 +7,7 @@ first moment, and then cancels the run at once.
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api import exchange
 from app.api.errors import log_failure, to_moa_error
+from app.errors import Overloaded
 from app.protocol.answer import Answer
 from app.protocol.chat import Batch, says_something
 from app.protocol.stream import ChunkEncoder, HeartbeatStyle, error_event
@@ -32,11 +34,17 @@ _WHOLE_HEADERS = [(b"content-type", b"application/json"), (b"cache-control", b"n
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds until a stream's headers are sent at the latest, and between signs of life."""
+    """Seconds until a stream's headers are sent at the latest, and between signs of life.
+
+    `last_write` is what a client gets to take the end of a stream, when its run is over;
+    `farewell` the same when the server is about to stop.
+    """
 
     commit_after: float = 8.0
     heartbeat: float = 10.0
     style: HeartbeatStyle = "comment"
+    last_write: float = 30.0
+    farewell: float = 1.0
 
 
 def answer_id(run: ChatRun) -> str:
@@ -100,7 +108,7 @@ class EventStream:
         self._encoder = ChunkEncoder(
             answer_id(run), int(time.time()), run.model, include_usage=include_usage
         )
-        self._committed = False
+        self._committed = self._ended = False
         self._writing = False
         self._beating: anyio.Event | None = None
         self._early = b""
@@ -112,17 +120,27 @@ class EventStream:
         """Run and stream. Raises what the run raises, as long as nothing has been sent."""
         self._send = send
         self._commit_at = time.monotonic() + self._timing.commit_after
+        try:
+            failure = await self._execute(scope, receive)
+        except asyncio.CancelledError:
+            # Only the server cancels a request: the time to drain is over.
+            if not exchange.current(scope).client_left:
+                await self._take_leave(scope)
+            raise
+        if failure is not None and not exchange.current(scope).client_left:
+            await self._fail(scope, failure)
+
+    async def _execute(self, scope: Scope, receive: Receive) -> Exception | None:
         failure: Exception | None = None
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch, scope, receive, tasks.cancel_scope)
             try:
                 await self._run.execute(self._emit)
                 await self._finish()
-            except Exception as raised:  # noqa: BLE001 - answered below, outside the group
+            except Exception as raised:  # noqa: BLE001 - returned, to be answered outside the group
                 failure = raised
             tasks.cancel_scope.cancel()
-        if failure is not None and not exchange.current(scope).client_left:
-            await self._fail(scope, failure)
+        return failure
 
     async def _emit(self, batch: Batch) -> None:
         events = self._encoder.encode(batch)
@@ -136,7 +154,7 @@ class EventStream:
     async def _finish(self) -> None:
         usage = self._run.usage() if self._include_usage else None
         end = self._encoder.finish(usage, self._run.extension())
-        await self._write(self._take_early() + end, more=False)
+        await self._end(self._take_early() + end)
 
     async def _fail(self, scope: Scope, failure: Exception) -> None:
         if not self._committed:
@@ -144,7 +162,22 @@ class EventStream:
         here = exchange.current(scope)
         here.error = to_moa_error(failure)
         log_failure(here.request_id, here.error, failure)
-        await self._write(error_event(here.error), more=False)
+        await self._end(error_event(here.error))
+
+    async def _take_leave(self, scope: Scope) -> None:
+        """End a stream that the server cuts off; before the commit that is the catcher's."""
+        if not self._committed or self._ended:
+            return
+        here = exchange.current(scope)
+        here.error = Overloaded("The server is shutting down; ask again", retry_after=1)
+        log_failure(here.request_id, here.error, here.error)
+        with anyio.move_on_after(self._timing.farewell, shield=True):
+            await self._write(error_event(here.error), more=False)
+
+    async def _end(self, events: bytes) -> None:
+        """Send the last words. No deadline of the run is left to end this if nobody takes them."""
+        with anyio.move_on_after(self._timing.last_write):
+            await self._write(events, more=False)
 
     async def _write(self, events: bytes, *, more: bool = True) -> None:
         """Send what the run has to say; returns when the socket takes more."""
@@ -171,6 +204,7 @@ class EventStream:
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
             self._committed = True
         await self._send({"type": "http.response.body", "body": events, "more_body": more})
+        self._ended = not more
         self._last_sent = time.monotonic()
 
     async def _watch(self, scope: Scope, receive: Receive, running: anyio.CancelScope) -> None:
@@ -180,7 +214,8 @@ class EventStream:
             with anyio.move_on_after(wait) as silence:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    exchange.current(scope).client_left = True
+                    # Servers say so of every answer that is over, too.
+                    exchange.current(scope).client_left = not self._ended
                     running.cancel()
                     return
             if silence.cancelled_caught:

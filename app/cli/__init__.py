@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli.ask import ask
+from app.cli.attacks import attacks
 from app.cli.check import check
 from app.cli.serve import serve
 from app.cli.version import version, version_flag
@@ -21,6 +22,7 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(check)
 app.command()(ask)
+app.command()(attacks)
 app.command()(version)
 
 

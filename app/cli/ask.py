@@ -22,7 +22,7 @@ from app.cli.opening import choose, compiled, embedded, load, opened
 from app.cli.terminal import EXIT_REFUSED, complain, endings, stderr, stdout
 from app.cli.watch import LiveTable, PlainLines, Silent, Watcher, watch
 from app.config import LoadedConfig, load_settings
-from app.errors import MoaError
+from app.errors import GraphFailed, MoaError
 from app.protocol.answer import Answer
 from app.protocol.chat import Batch, ChatRequest, Conversation
 from app.protocol.json_types import JsonObject
@@ -112,7 +112,19 @@ async def _run(run: ChatRun, writer: _Writer, watcher: Watcher) -> None:
         group.cancel_scope.cancel()
     # Raised out here, since a task group would wrap it in an ExceptionGroup.
     if failure is not None:
+        for line in _causes(failure):
+            stderr().print(line, style="dim")
         raise failure
+
+
+def _causes(failure: MoaError, place: str = "") -> Iterator[str]:
+    """`node: detail`, what clients are never told; an upstream's own words stay on one line."""
+    if isinstance(failure, GraphFailed):
+        for each in failure.failures:
+            yield from _causes(each.error, f"{place}{'/' if place else ''}{each.node}")
+    elif failure.detail:
+        detail = " ".join(failure.detail.split()).translate(_DELETED)
+        yield f"{place}: {detail}" if place else detail
 
 
 @contextmanager
@@ -133,7 +145,7 @@ class _Writer:
     def __init__(self, record: RunRecord, watcher: Watcher, console: Console | None) -> None:
         self.answer = Answer()
         self._record, self._watcher, self._console = record, watcher, console
-        self._last = "\n"
+        self._last, self._is_writing = "\n", False
 
     async def __call__(self, batch: Batch) -> None:
         """The run's `Emit`."""
@@ -141,7 +153,9 @@ class _Writer:
         text = _text(batch)
         if not text or self._console is None:
             return
-        self._watcher.end(self._record)
+        if not self._is_writing:
+            self._is_writing = True
+            self._watcher.end(self._record)
         # A model's text must not move the cursor or set the title of somebody's terminal.
         shown = text.translate(_DELETED) if self._console.is_terminal else text
         self._console.file.write(shown)
@@ -149,10 +163,11 @@ class _Writer:
         self._last = text[-1]
 
     def end(self) -> None:
-        """Show the last state of the run, and end the last line of the answer."""
-        self._watcher.end(self._record)
+        """End the last line of the answer, then show the last state of the run."""
         if self._last != "\n" and self._console is not None:
             self._console.file.write("\n")
+            self._console.file.flush()
+        self._watcher.end(self._record)
 
 
 def _text(batch: Batch) -> str:

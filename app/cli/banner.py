@@ -52,7 +52,8 @@ def facts(start: Start, port: int) -> Iterator[tuple[str, str]]:
     yield "access", _access(start.settings)
     yield "config", str(start.chosen.path)
     yield "chosen", start.chosen.reason
-    yield from _left_out(start.loaded.left_out)
+    for sentence in start.loaded.left_out:
+        yield "left out", sentence.removeprefix("Left out ")
     for sentence in start.warnings:
         yield "warning", sentence
     for name, served in start.runtime.served.items():
@@ -61,6 +62,8 @@ def facts(start: Start, port: int) -> Iterator[tuple[str, str]]:
     pools = [name for name, served in start.runtime.served.items() if served.graph is None]
     if pools:
         yield "models", ", ".join(pools)
+    if aliases := start.runtime.aliases:
+        yield "aliases", ", ".join(f"{alias} → {name}" for alias, name in aliases.items())
 
 
 def base_url(host: str, port: int) -> str:
@@ -79,15 +82,6 @@ def curl_line(start: Start, port: int) -> str:
         '"messages": [{"role": "user", "content": "Why is the sky blue?"}]}'
     )
     return f"curl -N {url}{key} -H 'content-type: application/json' -d {shlex.quote(body)}"
-
-
-def _left_out(sentences: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The upstreams, each with its reason; what needs them is only counted."""
-    reasons = [sentence for sentence in sentences if sentence.startswith("Upstream ")]
-    for sentence in reasons:
-        yield "left out", sentence
-    if more := len(sentences) - len(reasons):
-        yield "left out", f"and all that needs them ({more}): `moa check` lists it"
 
 
 def _access(settings: Settings) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +11,6 @@ import anyio
 import orjson
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from app.cli.estimate import TYPICAL_ANSWER, TYPICAL_PROMPT, Estimate, dollars
 from app.cli.facts import Facts, GraphFacts, facts, to_json
@@ -19,11 +18,10 @@ from app.cli.opening import choose, compiled, load, opened
 from app.cli.picture import WIDTH, draw, one_line
 from app.cli.terminal import EXIT_FAILED, EXIT_REFUSED, endings, stdout
 from app.config import LoadedConfig, load_settings
+from app.engine.graph import Graph
 from app.serving.runtime import Runtime
 from app.upstream.deployment import Deployment
 from app.upstream.probe import Probe, probe
-
-_ANSWERS: Mapping[bool | None, str] = {True: "yes", False: "NO", None: "?"}
 
 
 def check(
@@ -88,11 +86,14 @@ def _show(found: Facts, console: Console) -> None:
         _show_graph(graph, console, width)
     console.print()
     console.print(f"models: {', '.join(found.models)}")
+    for sentence in found.left_out:
+        console.print(sentence, style="dim")
     for warning in found.warnings:
         console.print(f"warning: {warning}", style="yellow")
     if found.probes:
         console.print()
-        console.print(_probe_table(found.probes))
+    for line, is_usable in _probe_lines(found.probes):
+        console.print(line, style=None if is_usable else "red")
 
 
 def _show_graph(found: GraphFacts, console: Console, width: int) -> None:
@@ -107,26 +108,32 @@ def _show_graph(found: GraphFacts, console: Console, width: int) -> None:
         f"critical path: {found.critical_path} calls · depth: {found.depth}"
     )
     console.print(f"a typical request: {_priced(found.estimate)}")
+    if limits := _limits(graph):
+        console.print(f"caps: {limits}, then {graph.on_cap}")
     for sentence in found.advice:
         console.print(f"warning: {sentence}", style="yellow")
 
 
+def _limits(graph: Graph) -> str:
+    calls, cost = graph.caps.max_calls, graph.caps.max_cost
+    told = [] if calls is None else [f"{calls} calls"]
+    return ", ".join(told if cost is None else [*told, dollars(cost)])
+
+
 def _priced(estimate: Estimate) -> str:
-    assumed = f"{TYPICAL_PROMPT} prompt tokens, {TYPICAL_ANSWER} for each answer"
+    tokens = f"{estimate.usage.prompt} + {estimate.usage.completion} tokens"
+    assumed = f"{tokens} from {TYPICAL_PROMPT} for the prompt, {TYPICAL_ANSWER} for each answer"
     if estimate.cost is None:
         return f"price unknown ({assumed}); no price for {', '.join(estimate.unpriced)}"
     return f"{dollars(estimate.cost)} ({assumed})"
 
 
-def _probe_table(probes: tuple[Probe, ...]) -> Table:
-    table = Table("model", "upstream", "reachable", "credentials", "model known", "says")
+def _probe_lines(probes: tuple[Probe, ...]) -> Iterator[tuple[str, bool]]:
+    """What each upstream says, the same said of several models once; and whether it is good."""
+    same: dict[tuple[str, str, bool], list[str]] = {}
     for found in probes:
-        marks = (found.reachable, found.credentials, found.listed)
-        table.add_row(
-            found.model,
-            found.upstream,
-            *(_ANSWERS[mark] for mark in marks),
-            found.says,
-            style=None if found.is_usable else "red",
-        )
-    return table
+        key = (found.upstream, found.says, found.is_usable)
+        same.setdefault(key, []).append(found.model)
+    for (upstream, says, is_usable), models in same.items():
+        mark = "ok" if is_usable else "NO"
+        yield f"probe: {mark}: {upstream}: {says} ({', '.join(models)})", is_usable

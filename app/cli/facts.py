@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from app.cli.advice import advice
@@ -35,12 +35,16 @@ class GraphFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A whole configuration; `warnings` are about all of it, each graph has its own advice."""
+    """A whole configuration; `warnings` are about all of it, each graph has its own advice.
+
+    `left_out` is no warning: an optional upstream without its variable is as the file wants it.
+    """
 
     chosen: DefaultConfig
     graphs: tuple[GraphFacts, ...]
     models: tuple[str, ...]
     warnings: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
     probes: tuple[Probe, ...] = ()
 
     @property
@@ -61,13 +65,14 @@ def facts(
     probes: tuple[Probe, ...] = (),
 ) -> Facts:
     """Look at everything that is served."""
-    prices = _prices(loaded.config)
+    prices, seeded = _prices(loaded.config), _seeded(loaded.config)
     graphs = [served.graph for served in runtime.served.values() if served.graph is not None]
     return Facts(
         chosen,
-        tuple(_graph_facts(graph, prices) for graph in graphs),
+        tuple(_graph_facts(graph, prices, seeded) for graph in graphs),
         tuple(name for name, served in runtime.served.items() if served.graph is None),
-        (*loaded.left_out, *unknown_settings(os.environ)),
+        unknown_settings(os.environ),
+        loaded.left_out,
         probes,
     )
 
@@ -78,6 +83,7 @@ def to_json(facts: Facts) -> JsonObject:
         "file": str(facts.chosen.path),
         "reason": facts.chosen.reason,
         "warnings": list(facts.warnings),
+        "left_out": list(facts.left_out),
         "models": list(facts.models),
         "graphs": [_graph_json(graph) for graph in facts.graphs],
         "typical_request": {"prompt_tokens": TYPICAL_PROMPT, "answer_tokens": TYPICAL_ANSWER},
@@ -94,15 +100,27 @@ def _prices(config: Config) -> Mapping[str, Price | None]:
     }
 
 
-def _graph_facts(graph: Graph, prices: Mapping[str, Price | None]) -> GraphFacts:
+def _seeded(config: Config) -> frozenset[str]:
+    """The models that are always asked with one and the same seed."""
+    return frozenset(
+        name
+        for name, spec in config.models.items()
+        if "seed" in spec.over(config.upstreams[spec.upstream]).extra_body
+    )
+
+
+def _graph_facts(
+    graph: Graph, prices: Mapping[str, Price | None], seeded: Collection[str]
+) -> GraphFacts:
+    estimated = estimate(graph, prices)
     return GraphFacts(
         graph,
         expected_calls(graph),
         worst_case_calls(graph),
         critical_path(graph),
         depth(graph),
-        estimate(graph, prices),
-        tuple(advice(graph)),
+        estimated,
+        tuple(advice(graph, seeded, estimated.unpriced)),
     )
 
 
@@ -116,6 +134,10 @@ def _graph_json(facts: GraphFacts) -> JsonObject:
         "critical_path": facts.critical_path,
         "depth": facts.depth,
         "typical_cost": None if cost is None else float(cost),
+        "typical_tokens": {
+            "prompt": facts.estimate.usage.prompt,
+            "answers": facts.estimate.usage.completion,
+        },
         "unpriced_models": list(facts.estimate.unpriced),
         "warnings": list(facts.advice),
     }

@@ -11,8 +11,8 @@ from typing import TypeAlias
 from rich.cells import cell_len
 
 from app.engine.graph import Graph, Layer, Node
-from app.engine.measure import expected_calls
-from app.engine.run import GraphModel
+from app.engine.graph_model import GraphModel
+from app.engine.measure import expected_calls, given_by
 from app.interfaces import ChatModel
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -32,7 +32,7 @@ Heights: TypeAlias = Mapping[str, int]
 
 def one_line(graph: Graph, width: int = WIDTH) -> str:
     """`3 x smollm2 → smollm2`: who is asked, layer by layer; models by name or by number."""
-    end = graph.output.models[0].name
+    end = _output_word(graph.output)
     full = " → ".join((*(_listed(layer) for layer in graph.layers), end))
     if cell_len(full) <= width:
         return full
@@ -43,9 +43,15 @@ def draw(graph: Graph, width: int = WIDTH) -> str:
     """The graph from the conversation down to the answer, at most `width` columns wide."""
     room = max(width, NARROWEST) - _FRAME_EDGES
     heights = {n.name: at for at, layer in enumerate(graph.layers, 1) for n in layer.nodes}
-    parts = [(_layer_title(at, x), _layer_boxes(x, heights, room)) for at, x in _numbered(graph)]
-    parts.append((_output_title(graph), [_box(_output_lines(graph, heights), room)]))
-    rows = [(title, [line for row in _rows(boxes, room) for line in row]) for title, boxes in parts]
+    rows = [
+        (
+            _layer_title(at, layer),
+            [*_in_rows(_layer_boxes(layer, heights, room), room), *_gates(layer)],
+        )
+        for at, layer in enumerate(graph.layers, 1)
+    ]
+    output = _box(_output_lines(graph, heights), room)
+    rows.append((_output_title(graph), _in_rows([output], room)))
     inner = max(cell_len(text) for title, lines in rows for text in (f"  {title}", *lines))
     inner = min(inner, room)
     drawn = [_centred("the conversation", inner), *_arrow(inner)]
@@ -58,14 +64,24 @@ def draw(graph: Graph, width: int = WIDTH) -> str:
 def _listed(layer: Layer) -> str:
     counted: Counter[str] = Counter()
     for node in layer.nodes:
-        counted[node.models[0].name] += node.samples
+        counted[node.models[0].name if node.models else node.word] += node.samples
     if len(counted) > MOST_PARTS:
         return f"{layer.size} proposers"
     return " + ".join(name if n == 1 else f"{n} {TIMES} {name}" for name, n in counted.items())
 
 
-def _numbered(graph: Graph) -> Iterator[tuple[int, Layer]]:
-    return enumerate(graph.layers, 1)
+def _output_word(node: Node) -> str:
+    """Who writes the answer; for a route, all who may."""
+    if node.targets:
+        return " | ".join(dict.fromkeys(target.name for target in node.targets))
+    return node.models[0].name if node.models else node.word
+
+
+def _gates(layer: Layer) -> Iterator[str]:
+    """What happens once a layer has ended."""
+    for gate in layer.gates:
+        by = f" by {gate.models[0].name}" if gate.models else ""
+        yield f"then {gate.word}{by}{' if they agree' if gate.word == 'stop' else ''}"
 
 
 def _layer_title(number: int, layer: Layer) -> str:
@@ -86,17 +102,24 @@ def _layer_boxes(layer: Layer, heights: Heights, room: int) -> list[Block]:
 def _node_lines(node: Node, number: int, heights: Heights) -> Iterator[str]:
     samples = f" {TIMES} {node.samples}" if node.samples > 1 else ""
     yield f"{node.name}{samples}"
-    model = _model(node.models[0])
-    kind = "" if node.word == "propose" else f"{node.word} by "
-    if kind or model != node.name:
-        yield f"{kind}{model}"
+    model = _model(node.models[0]) if node.models else ""
+    if node.word != "propose":
+        yield f"{node.word} by {model}" if model else node.word
+    elif model != node.name:
+        yield model
     yield from _footnotes(node, number, heights)
     if node.required:
         yield "required"
 
 
 def _output_lines(graph: Graph, heights: Heights) -> Iterator[str]:
-    yield _model(graph.output.models[0])
+    output = graph.output
+    if output.models:
+        yield f"asks {_model(output.models[0])}" if output.targets else _model(output.models[0])
+    for name in dict.fromkeys(_model(target) for target in output.targets):
+        yield f"to {name}"
+    if not (output.models or output.targets):
+        yield output.word
     yield from _footnotes(graph.output, len(graph.layers) + 1, heights)
 
 
@@ -127,6 +150,10 @@ def _box(lines: Iterable[str], room: int) -> Block:
     inner = max(cell_len(line) for line in wrapped)
     edge = "─" * (inner + 2)
     return f"┌{edge}┐", *(f"│ {_padded(line, inner)} │" for line in wrapped), f"└{edge}┘"
+
+
+def _in_rows(boxes: Sequence[Block], room: int) -> list[str]:
+    return [line for row in _rows(boxes, room) for line in row]
 
 
 def _rows(boxes: Sequence[Block], room: int) -> Iterator[list[str]]:
@@ -160,7 +187,9 @@ def _frame(title: str, lines: Sequence[str], inner: int) -> list[str]:
 
 
 def _arrows_between(graph: Graph, inner: int) -> list[list[str]]:
-    return [_arrow(inner, _references(layer.size)) for layer in graph.layers]
+    given = given_by(graph)
+    counts = (sum(given[node.name] for node in layer.nodes) for layer in graph.layers)
+    return [_arrow(inner, _references(count)) for count in counts]
 
 
 def _references(count: int) -> str:

@@ -5,7 +5,9 @@ What is served is `app.main`'s; a worker finds its settings in its environment.
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import math
 import os
 import signal
@@ -17,6 +19,7 @@ from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from types import FrameType
 
+import anyio
 import uvicorn
 from anyio.from_thread import start_blocking_portal
 from uvicorn.config import STARTUP_FAILURE
@@ -35,6 +38,10 @@ KEEP_ALIVE = 75
 WORKER_PATIENCE = 30
 """Seconds a worker may be silent, its start included, before it is replaced."""
 METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+BREAK_OFF = 3.0
+"""Seconds that everything still running gets to end when the operator does not want to wait."""
+
+_log = logging.getLogger("moa.stop")
 
 
 def loop_name() -> str:
@@ -123,6 +130,24 @@ class _Server(uvicorn.Server):
         """Start, then tell."""
         await super().startup(sockets=sockets)
         self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain; if that was cut short, end what is left in order and say how much it was.
+
+        uvicorn's own leaves it to the end of the event loop, which shows as traces in the log.
+        """
+        await super().shutdown(sockets)
+        if not self.force_exit:
+            return
+        unfinished = list(self.server_state.tasks)
+        for task in unfinished:
+            task.cancel()
+        with anyio.move_on_after(BREAK_OFF):
+            if unfinished:
+                await asyncio.wait(unfinished)
+            await self.lifespan.shutdown()
+        if count := len(unfinished):
+            _log.warning("stopped with %d request%s unfinished", count, "s" if count > 1 else "")
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Drain and stop, at the second Ctrl-C at once.

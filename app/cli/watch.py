@@ -34,7 +34,7 @@ class Watcher(Protocol):
         """Show what has changed."""
 
     def end(self, record: RunRecord) -> None:
-        """Show the last state, before the answer begins; may be called again, then does nothing."""
+        """Show the state before the answer begins, and again once it has ended; no look between."""
 
 
 async def watch(record: RunRecord, watcher: Watcher) -> None:
@@ -56,13 +56,26 @@ class Silent:
 
 @dataclass(slots=True)
 class PlainLines:
-    """A line when a call begins and one when it ends. `_seen` is how far each call was told."""
+    """A line when a call begins and one when it ends. `_seen` is how far each call was told.
+
+    None while the answer is written: both may go into one pipe.
+    """
 
     console: Console
     _seen: dict[int, Outcome] = field(default_factory=dict)
+    _is_answering: bool = False
 
     def look(self, record: RunRecord) -> None:
         """Tell the calls that began or ended since the last look."""
+        if not self._is_answering:
+            self._tell(record)
+
+    def end(self, record: RunRecord) -> None:
+        """The same, and then no more until it is called again."""
+        self._is_answering = True
+        self._tell(record)
+
+    def _tell(self, record: RunRecord) -> None:
         for index, call in enumerate(record.calls):
             told = self._seen.get(index)
             if told is None:
@@ -70,10 +83,6 @@ class PlainLines:
             if told != call.outcome and call.outcome is not Outcome.RUNNING:
                 self.console.print(f"{_where(record, call)}: {_ending(record, call)}")
             self._seen[index] = call.outcome
-
-    def end(self, record: RunRecord) -> None:
-        """The same: lines are never taken back."""
-        self.look(record)
 
 
 class LiveTable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -122,6 +123,25 @@ def _matches(source: Source, path: KeyPath, pattern: str) -> list[Path]:
             file=str(source.places[path]),
             path=path_text(path),
         )
+    if not _stays_inside(folder.resolve(), Path(pattern).parts):
+        raise ConfigError(
+            f'found "{pattern}", but `**` walks only below the folder of the file it stands in',
+            file=str(source.places[path]),
+            path=path_text(path),
+        )
     # Unlike Path.glob this takes absolute patterns too.
     names = sorted(glob.glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207 — see above
     return [folder / name for name in names if (folder / name).is_file()]
+
+
+def _stays_inside(folder: Path, parts: Sequence[str]) -> bool:
+    """Whether no `**` starts elsewhere than in or below the folder, or in the root: whole disks."""
+    starts = [
+        Path(os.path.normpath(folder.joinpath(*parts[:at])))
+        for at, part in enumerate(parts)
+        if part == "**"
+    ]
+    return all(
+        start.is_relative_to(folder) and start != Path(start.anchor)
+        for start in (each.resolve() for each in starts)
+    )

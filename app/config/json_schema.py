@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 
 from app.config.reference import field_tables, settings_table
-from app.config.schema import Config
+from app.config.schema import config_schema
 from app.protocol.json_types import JsonObject
 
 SCHEMA = Path("config/schema.json")
@@ -21,7 +21,7 @@ DOCUMENT = Path("docs/configuration.md")
 
 def schema_text() -> str:
     """The JSON Schema of a configuration file, for editors."""
-    schema = _closed(Config.model_json_schema())
+    schema = _closed(config_schema())
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "MoA Gateway configuration",

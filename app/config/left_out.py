@@ -5,6 +5,7 @@ Works on trees that may still be malformed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -12,13 +13,35 @@ from app.config.names import section
 from app.config.problems import KeyPath
 from app.protocol.json_types import JsonObject
 
+_WORDS = {"upstreams": "upstream", "models": "model", "graphs": "graph", "aliases": "alias"}
+_PLURALS = {"model": "models", "graph": "graphs", "alias": "aliases", "fallback": "fallbacks"}
+
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """Paths that go, each with the sentence that says why, and the variables that would help."""
+    """Paths that go, each with the upstream at fault, and the variables that would help it.
+
+    What needs several upstreams is put down to one of them.
+    """
 
     reasons: Mapping[KeyPath, str]
     variables: Mapping[str, tuple[str, ...]]
+
+    def sentences(self) -> tuple[str, ...]:
+        """One for each upstream: why it goes, and how much goes with it."""
+        return tuple(
+            f"Left out {name} ({_listed(unset)} not set){self._with(name)}"
+            for name, unset in self.variables.items()
+        )
+
+    def _with(self, upstream: str) -> str:
+        lost = Counter(_word(path) for path, name in self.reasons.items() if name == upstream)
+        del lost["upstream"]
+        counts = [
+            f"{count} {word if count == 1 else _PLURALS[word]}" for word, count in lost.items()
+        ]
+        *most, last = counts or [""]
+        return f", with {', '.join(most)}{' and ' if most else ''}{last}" if last else ""
 
     def covers(self, path: KeyPath) -> bool:
         """Whether a path goes, itself or with something around it."""
@@ -45,14 +68,11 @@ class LeftOut:
 def find_left_out(tree: JsonObject, unset: Mapping[KeyPath, tuple[str, ...]]) -> LeftOut:
     """What goes because of the variables in `unset`, given by the path that names them."""
     variables = _optional_upstreams(tree, unset)
-    reasons: dict[KeyPath, str] = {
-        ("upstreams", name): f'Upstream "{name}" is left out: {_listed(names)} not set.'
-        for name, names in variables.items()
-    }
+    reasons: dict[KeyPath, str] = {("upstreams", name): name for name in variables}
     for name, model in section(tree, "models").items():
         upstream = model.get("upstream") if isinstance(model, dict) else None
         if isinstance(upstream, str) and upstream in variables:
-            reasons["models", name] = f'Model "{name}" is left out: its upstream "{upstream}" is.'
+            reasons["models", name] = upstream
     _spread(tree, reasons)
     reasons |= _fallbacks(tree, reasons)
     return LeftOut(reasons, variables)
@@ -74,27 +94,28 @@ def _optional_upstreams(
 
 def _spread(tree: JsonObject, reasons: dict[KeyPath, str]) -> None:
     """Take out graphs and aliases that need something that went, until nothing changes."""
-    needs: list[tuple[KeyPath, str, list[str]]] = [
-        (("graphs", name), f'Graph "{name}" is left out: its model', required(graph))
-        for name, graph in section(tree, "graphs").items()
+    needs: list[tuple[KeyPath, list[str]]] = [
+        (("graphs", name), required(graph)) for name, graph in section(tree, "graphs").items()
     ]
     needs += [
-        (("aliases", name), f'Alias "{name}" is left out: its target', _listed_texts([target]))
+        (("aliases", name), _listed_texts([target]))
         for name, target in section(tree, "aliases").items()
     ]
     changed = True
     while changed:
         changed = False
         gone = _gone_names(reasons)
-        for path, sentence, names in needs:
+        for path, names in needs:
             lost = next((name for name in names if name in gone), None)
             if path not in reasons and lost is not None:
-                reasons[path] = f'{sentence} "{lost}" is.'
+                reasons[path] = gone[lost]
                 changed = True
 
 
-def _gone_names(reasons: Mapping[KeyPath, str]) -> set[str]:
-    return {str(path[1]) for path in reasons if path[0] in ("models", "graphs", "aliases")}
+def _gone_names(reasons: Mapping[KeyPath, str]) -> dict[str, str]:
+    """The upstream at fault by the name of what it took with it."""
+    served = ("models", "graphs", "aliases")
+    return {str(path[1]): upstream for path, upstream in reasons.items() if path[0] in served}
 
 
 def _fallbacks(tree: JsonObject, reasons: Mapping[KeyPath, str]) -> dict[KeyPath, str]:
@@ -106,8 +127,7 @@ def _fallbacks(tree: JsonObject, reasons: Mapping[KeyPath, str]) -> dict[KeyPath
         for path, node in nodes(graph, ("graphs", name)):
             for at, model in enumerate(_listed_texts(node.get("fallback"))):
                 if model in gone:
-                    sentence = f'Fallback "{model}" of graph "{name}" is left out: that model is.'
-                    lost[*path, "fallback", at] = sentence
+                    lost[*path, "fallback", at] = gone[model]
     return lost
 
 
@@ -118,7 +138,14 @@ def required(graph: object) -> list[str]:
     names = [graph.get("aggregator")]
     for layer in _dicts(graph.get("layers")):
         names += _listed_texts(layer.get("proposers"))
-    names += [node.get("model") for _, node in nodes(graph, ())]
+        names += [section(layer, gate).get("model") for gate in ("filter", "stop")]
+    for _, node in nodes(graph, ()):
+        judge = section(node, "ask")
+        names += [node.get("model"), node.get("otherwise"), judge.get("model")]
+        names += [
+            *section(judge, "choices"),
+            *(rule.get("to") for rule in _dicts(node.get("rules"))),
+        ]
     return [name for name in names if isinstance(name, str)]
 
 
@@ -147,3 +174,8 @@ def _listed_texts(value: object) -> list[str]:
 
 def _listed(names: tuple[str, ...]) -> str:
     return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _word(path: KeyPath) -> str:
+    """What a path that goes is to the operator."""
+    return "fallback" if "fallback" in path[2:] else _WORDS[str(path[0])]

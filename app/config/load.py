@@ -72,7 +72,7 @@ def load_config(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
     pruned = gone.prune(tree)
     if not section(pruned, "models") and not section(pruned, "graphs"):
         raise _nothing(draft, gone)
-    return LoadedConfig(_validate(pruned), path, tuple(gone.reasons.values()), draft.places)
+    return LoadedConfig(_validate(pruned), path, gone.sentences(), draft.places)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +142,9 @@ def _validate(tree: JsonObject) -> Config:
 def _nothing(draft: Draft, gone: LeftOut) -> ConfigError:
     if not gone.variables:
         return NothingToServe("defines no model and no graph", file=str(draft.file))
-    sets = dict.fromkeys(" and ".join(names) for names in gone.variables.values())
+    sets = tuple(dict.fromkeys(" and ".join(names) for names in gone.variables.values()))
     message = f"nothing is left to serve; set one of these variables: {', '.join(sets)}"
-    return NothingToServe(message, file=str(draft.file))
+    return NothingToServe(message, file=str(draft.file), variables=sets)
 
 
 def _is_unicode(text: str) -> bool:

@@ -17,7 +17,14 @@ _LONGEST_FOUND = 60
 
 
 class NothingToServe(ConfigError):
-    """A correct configuration of which nothing is left, because its variables are unset."""
+    """A correct configuration of which nothing is left, because its variables are unset.
+
+    `variables`: each of them would help, some only together.
+    """
+
+    def __init__(self, message: str, *, file: str, variables: tuple[str, ...] = ()) -> None:
+        super().__init__(message, file=file)
+        self.variables = variables
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import orjson
 
 from app.config.expected import either, entry_schema, variants
-from app.config.schema import Config
+from app.config.schema import config_schema
 from app.config.settings import Settings, variable
 from app.protocol.json_types import JsonObject
 
@@ -35,7 +35,7 @@ def settings_table() -> str:
 
 def field_tables() -> str:
     """Markdown: a heading and a table for each mapping of the configuration file."""
-    root = Config.model_json_schema()
+    root = config_schema()
     return "\n\n".join(_section_text(section, root) for section in _sections(root))
 
 

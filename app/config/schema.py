@@ -12,6 +12,7 @@ from pydantic import Field
 from app.config.names import NAME_PATTERN
 from app.engine.spec import GraphSpec, LimitsSpec
 from app.fields import Spec
+from app.protocol.json_types import JsonObject
 from app.upstream.spec import ModelSpec, UpstreamSpec
 
 Name: TypeAlias = Annotated[str, Field(pattern=NAME_PATTERN)]
@@ -41,3 +42,25 @@ class Config(Spec):
     limits: LimitsSpec = Field(
         LimitsSpec(), description="What any graph may come to; beyond it the start is refused."
     )
+
+
+def config_schema() -> JsonObject:
+    """The JSON Schema of `Config`, the same whatever else was imported before.
+
+    Python keeps one `Literal["a", "b"] | None` for all: the first made in the process, which may
+    be a library's with the words in another order. So those of a union are sorted.
+    """
+    schema: JsonObject = Config.model_json_schema()
+    _sort_choices(schema)
+    return schema
+
+
+def _sort_choices(value: object) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _sort_choices(item)
+    elif isinstance(value, dict):
+        for member in value.get("anyOf", ()):
+            if "enum" in member:
+                member["enum"] = sorted(member["enum"])
+        _sort_choices(list(value.values()))

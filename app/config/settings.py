@@ -29,9 +29,10 @@ def _seconds(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return float(value)
+        seconds = float(value)
     except ValueError:
         return parse_duration(value)
+    return parse_duration(seconds)
 
 
 def _comma_list(value: object) -> object:

@@ -35,6 +35,8 @@ def default_config_path(environ: Mapping[str, str], folder: Path = Path("config"
             loaded = load_config(providers, environ)
         except NothingToServe as nothing:
             reason = nothing.message
+            if nothing.variables:
+                reason = f"no provider variable is set ({', '.join(nothing.variables)})"
         else:
             names = ", ".join(loaded.config.upstreams)
             return DefaultConfig(

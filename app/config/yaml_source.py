@@ -30,8 +30,9 @@ def read_source(file: Path) -> Source:
 
     Raises ConfigError with line and column for whatever keeps it from being one mapping.
     """
-    reader = TreeReader(file)
-    root = _compose(_text(file), file)
+    hidden = hide_references(_text(file))
+    reader = TreeReader(file, hidden)
+    root = _compose(hidden.text, file)
     tree = reader.value(root, ()) if root is not None else None
     if reader.problems:
         raise refusal(reader.problems)
@@ -85,7 +86,7 @@ for _name, _pattern in (("null", NULL), ("bool", BOOL), ("int", INT), ("float", 
 
 def _compose(text: str, file: Path) -> yaml.Node | None:
     try:
-        return yaml.compose(hide_references(text), _CoreLoader)
+        return yaml.compose(text, _CoreLoader)
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"contains the character U+{error.character:04X}, which YAML does not allow"

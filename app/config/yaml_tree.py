@@ -26,18 +26,37 @@ INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NUMBERS = {"int": INT, "float": FLOAT}
 _REFERENCE = re.compile(r"\$\{([^{}\s\"'#,]*)\}")
-_HIDDEN = re.compile("\\$\ue000([^\ue000\ue001]*)\ue001")
+_PRIVATE = range(0xF0000, 0xFFFFE, 2)
 _LARGEST = 2**53
 _MOST_DIGITS = 40
 
 
-def hide_references(text: str) -> str:
-    """The same document, as long, without the braces of `${NAME}`: YAML would read a mapping."""
-    return _REFERENCE.sub("$\ue000\\1\ue001", text)
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """A document, as long, without the braces of `${NAME}`: YAML would read a mapping.
+
+    `braces` stand in their place: two private characters that it holds in no other way.
+    """
+
+    text: str
+    braces: str
+
+    def as_written(self, text: str) -> str:
+        """A text of the document with its braces put back."""
+        return text.translate(str.maketrans(self.braces, "{}"))
 
 
-def _as_written(text: str) -> str:
-    return _HIDDEN.sub(r"${\1}", text)
+def hide_references(text: str) -> Hidden:
+    """The document for a YAML parser."""
+    taken = text.lower()
+    first = next((code for code in _PRIVATE if not _occurs(code, taken)), _PRIVATE[0])
+    braces = chr(first) + chr(first + 1)
+    return Hidden(_REFERENCE.sub(rf"${braces[0]}\1{braces[1]}", text), braces)
+
+
+def _occurs(code: int, text: str) -> bool:
+    """Whether this character or the next may come of the text, as itself or as an escape."""
+    return any(chr(each) in text or f"{each:08x}" in text for each in (code, code + 1))
 
 
 @dataclass(slots=True)
@@ -45,6 +64,7 @@ class TreeReader:
     """Turns nodes into values, noting lines and problems on the way."""
 
     file: Path
+    hidden: Hidden
     places: dict[KeyPath, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     values: int = 0
@@ -69,7 +89,7 @@ class TreeReader:
             if not isinstance(key, yaml.ScalarNode):
                 self._refuse(key, path, "found a list or mapping as a key, expected text")
                 continue
-            name = _as_written(key.value)
+            name = self.hidden.as_written(key.value)
             if name == "<<" and key.style is None:
                 self._refuse(key, path, "merge keys (<<) are not accepted; write the fields out")
             elif name in seen:
@@ -84,7 +104,7 @@ class TreeReader:
         text = node.value
         match node.tag.removeprefix(TAG):
             case "str":
-                return _as_written(text)
+                return self.hidden.as_written(text)
             case "null" if NULL.fullmatch(text):
                 return None
             case "bool" if BOOL.fullmatch(text):

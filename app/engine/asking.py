@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from app.engine.caps import may_fall_back
 from app.errors import GraphFailed, MoaError, UpstreamEmpty
 from app.interfaces import ChatModel, Emit
 from app.protocol.chat import Batch, ChatRequest, Chunk, says_something
@@ -53,6 +54,8 @@ async def ask(
     """
     first: MoaError | None = None
     for position, model in enumerate(models):
+        if position and not may_fall_back(step):
+            break
         gate = FirstToken(emit)
         try:
             await model.answer(build(model), step, gate)
@@ -62,7 +65,7 @@ async def ask(
             first = first or error
             continue
         if not gate.seen:
-            if model is not models[-1]:
+            if model is not models[-1] and may_fall_back(step):
                 first = first or UpstreamEmpty("The answer was empty.")
                 continue
             await gate.release()

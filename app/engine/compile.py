@@ -6,26 +6,31 @@ message names what is accepted.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import count
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from difflib import get_close_matches
 from types import MappingProxyType
 
+from app.engine.checks import refuse_odd_layers
+from app.engine.forms import inner_first, layer_nodes, output_spec
+from app.engine.gates import Place, gate_node
 from app.engine.graph import OUTPUT, Graph, Layer, Node, Policy
-from app.engine.measure import depth, worst_case_calls
-from app.engine.nodes import NodeSpec
-from app.engine.nodes.aggregate import OutputAggregateSpec
-from app.engine.nodes.propose import ProposeSpec
-from app.engine.nodes.spec import AskingNodeSpec, BaseNodeSpec, InnerNodeSpec
-from app.engine.run import GraphModel
+from app.engine.graph_model import GraphModel
+from app.engine.limits import check_limits
+from app.engine.nodes.spec import AskingNodeSpec, BaseNodeSpec, InnerNodeSpec, LayerNodeSpec
+from app.engine.parts import NO_PARTS, Furnisher, Parts
 from app.engine.spec import GraphSpec, LayerSpec, LimitsSpec
+from app.engine.tool_policy import refuse_policy
 from app.errors import ConfigError
 from app.interfaces import ChatModel
+from app.record import Caps
 
 
 def compile_graphs(
     specs: Mapping[str, GraphSpec],
     pools: Mapping[str, ChatModel],
     limits: LimitsSpec | None = None,
+    parts: Parts = NO_PARTS,
 ) -> dict[str, GraphModel]:
     """All graphs, in the order of `specs`; a graph may be a node's model in another.
 
@@ -33,78 +38,24 @@ def compile_graphs(
     """
     limits = limits or LimitsSpec()
     models: dict[str, ChatModel] = dict(pools)
+    furnisher = Furnisher(parts)
     done: dict[str, GraphModel] = {}
-    for name in _inner_first(specs):
-        done[name] = GraphModel(_Compiler(name, specs[name], models).graph())
-        _check_limits(done[name].graph, limits)
+    for name in inner_first(specs):
+        graph = _Compiler(name, specs[name], models).graph()
+        refuse_policy(graph, f"graphs.{name}.tools")
+        check_limits(graph, limits)
+        done[name] = GraphModel(furnisher.furnished(graph, specs[name]))
         models[name] = done[name]
     return {name: done[name] for name in specs}
 
 
-def layer_nodes(layer: LayerSpec, taken: Collection[str] = ()) -> dict[str, NodeSpec]:
-    """The nodes of a layer by name, whichever form it is written in.
-
-    In the short form a node is named after its model; a model named again, here or in an earlier
-    layer (`taken`), becomes `model#2`, `model#3` …
-    """
-    if layer.nodes is not None:
-        return dict(layer.nodes)
-    nodes: dict[str, NodeSpec] = {}
-    for model in layer.proposers or ():
-        names = (f"{model}#{number}" if number > 1 else model for number in count(1))
-        name = next(name for name in names if name not in nodes and name not in taken)
-        nodes[name] = ProposeSpec(model=model)
-    return nodes
-
-
-def output_spec(spec: GraphSpec) -> BaseNodeSpec:
-    """The output node, whichever form it is written in."""
-    if spec.output is not None:
-        return spec.output
-    return OutputAggregateSpec(model=spec.aggregator or "")
-
-
-def _inner_first(specs: Mapping[str, GraphSpec]) -> list[str]:
-    """Graph names so that each comes after the graphs it uses; a cycle is refused."""
-    order: list[str] = []
-    path: list[str] = []
-
-    def visit(name: str) -> None:
-        if name in order:
-            return
-        if name in path:
-            cycle = " → ".join([*path[path.index(name) :], name])
-            raise ConfigError(f"graphs use each other in a circle: {cycle}", path=f"graphs.{name}")
-        path.append(name)
-        for used in _models_of(specs[name]):
-            if used in specs:
-                visit(used)
-        path.pop()
-        order.append(name)
-
-    for name in specs:
-        visit(name)
-    return order
-
-
-def _models_of(spec: GraphSpec) -> list[str]:
-    nodes = [node for layer in spec.layers for node in layer_nodes(layer).values()]
-    every = [*nodes, output_spec(spec)]
-    return [name for node in every for name in (node.models_asked() | node.targets()).values()]
-
-
-def _check_limits(graph: Graph, limits: LimitsSpec) -> None:
-    path = f"graphs.{graph.name}"
-    if (nested := depth(graph)) > limits.max_depth:
-        raise ConfigError(
-            f"graphs nest {nested} deep here; limits.max_depth is {limits.max_depth}", path=path
-        )
-    if (calls := worst_case_calls(graph)) > limits.max_calls:
-        raise ConfigError(
-            f"one request may come to {calls} upstream calls; limits.max_calls is "
-            f"{limits.max_calls}",
-            path=path,
-        )
+def _refuse_strangers(named: Mapping[str, str], inputs: Sequence[str], path: str) -> None:
+    for field, name in named.items():
+        if name not in inputs:
+            accepted = ", ".join(inputs) or "none, it has no inputs"
+            raise ConfigError(
+                f"found '{name}', expected one of its inputs: {accepted}", path=f"{path}.{field}"
+            )
 
 
 class _Compiler:
@@ -117,9 +68,10 @@ class _Compiler:
 
     def graph(self) -> Graph:
         spec = self._spec
+        refuse_odd_layers(spec, output_spec(spec), f"{self._path}.layers")
         layers = tuple(self._layer(index, layer) for index, layer in enumerate(spec.layers))
         path = f"{self._path}.{'output' if spec.output else 'aggregator'}"
-        last = tuple(node.name for node in layers[-1].nodes)
+        last = tuple(node.name for layer in layers[-1:] for node in layer.nodes)
         output = self._node(OUTPUT, output_spec(spec), path, last)
         self._refuse_unreachable(layers, output)
         return Graph(
@@ -128,6 +80,8 @@ class _Compiler:
             output=output,
             deadline=spec.deadline,
             policy=Policy(**{name: getattr(spec, name) for name in Policy.__slots__}),
+            caps=Caps(spec.caps.max_calls, spec.caps.max_cost),
+            on_cap=spec.caps.on_cap,
             usage=spec.usage,
             progress=spec.progress == "reasoning",
             instruction=spec.instruction,
@@ -149,7 +103,13 @@ class _Compiler:
                 f"found {spec.quorum}, but the layer gives {size} answers at most",
                 path=f"{path}.quorum",
             )
-        return Layer(tuple(nodes), spec.quorum or size, spec.grace, spec.deadline)
+        layer = Layer(tuple(nodes), spec.quorum or size, spec.grace, spec.deadline)
+        gates: dict[str, Node] = {}
+        for field, gate in spec.gates().items():
+            models = self._models_named(gate.models_asked(), f"{path}.{field}")
+            at = Place(index + 1, field, f"{path}.{field}")
+            gates[field] = gate_node(at, gate, layer, models)
+        return replace(layer, filter=gates.get("filter"), stop=gates.get("stop"))
 
     def _refuse_name(self, name: str, path: str) -> None:
         if name == OUTPUT:
@@ -158,19 +118,22 @@ class _Compiler:
             raise ConfigError(f"a second node named '{name}'; names are unique", path=path)
 
     def _node(self, name: str, spec: BaseNodeSpec, path: str, before: tuple[str, ...]) -> Node:
-        inner = spec if isinstance(spec, InnerNodeSpec) else None
+        sampled = spec if isinstance(spec, InnerNodeSpec) else None
+        inner = spec if isinstance(spec, LayerNodeSpec) else None
         asking = spec if isinstance(spec, AskingNodeSpec) else None
+        inputs = before if spec.inputs is None else self._inputs(spec.inputs, path)
+        _refuse_strangers(spec.singled_out(), inputs, path)
         return Node(
             name=name,
             word=spec.kind,
             kind=spec.behaviour(),
             models=self._models_named(spec.models_asked(), path),
             targets=self._models_named(spec.targets(), path),
-            inputs=before if spec.inputs is None else self._inputs(spec.inputs, path),
+            inputs=inputs,
             params=MappingProxyType(asking.sampling() if asking else {}),
             system=asking.system if asking else None,
             instruction=asking.instruction if asking else None,
-            samples=inner.samples if inner else 1,
+            samples=sampled.samples if sampled else 1,
             required=inner.required if inner else False,
         )
 
@@ -184,8 +147,11 @@ class _Compiler:
     def _model(self, name: str, path: str) -> ChatModel:
         if name in self._models:
             return self._models[name]
+        close = get_close_matches(name, self._models, n=1)
+        hint = f"did you mean '{close[0]}'? " if close else ""
         known = ", ".join(sorted(self._models)) or "none"
-        raise ConfigError(f"no model or graph is named '{name}'; there are: {known}", path=path)
+        message = f"no model or graph is named '{name}'; {hint}there are: {known}"
+        raise ConfigError(message, path=path)
 
     def _inputs(self, names: tuple[str, ...], path: str) -> tuple[str, ...]:
         for index, name in enumerate(names):

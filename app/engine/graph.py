@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import ClassVar, Literal, TypeAlias
 
+from app.engine.advice import Advice
+from app.engine.instructions import Wording
 from app.engine.reference import Reference, Role
 from app.interfaces import ChatModel, Emit
 from app.protocol.chat import ChatRequest
-from app.record import Step
+from app.record import NO_CAPS, Caps, Step
 
 OUTPUT = "output"
 """The name of the output node; no node of a layer may have it."""
+
+_NOTHING_GIVEN: Mapping[str, tuple[Reference, ...]] = MappingProxyType({})
+
+
+def _nothing_given() -> Mapping[str, tuple[Reference, ...]]:
+    return _NOTHING_GIVEN
 
 
 class Writer(ABC):
@@ -39,6 +48,10 @@ class Chooser(ABC):
     @abstractmethod
     async def choose(self, turn: Turn) -> tuple[Reference, ...]:
         """The chosen references, best first; raises a `MoaError` where there is no choice."""
+
+    def gives(self, references: int) -> int:
+        """How many references it hands on at most."""
+        return references
 
     def asks(self, references: int) -> int:  # noqa: ARG002 - for kinds whose calls depend on them
         """How many questions it puts to its model at most, one after the other."""
@@ -72,12 +85,22 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """Nodes that run at the same time; `quorum` counts answers, times are in seconds."""
+    """Nodes that run at the same time; `quorum` counts answers, times are in seconds.
+
+    `filter` chooses among what they gave, then `stop` all of it if no other layer is needed.
+    """
 
     nodes: tuple[Node, ...]
     quorum: int
     grace: float
     deadline: float
+    filter: Node | None = None
+    stop: Node | None = None
+
+    @property
+    def gates(self) -> tuple[Node, ...]:
+        """What acts on the layer's references once it has ended, in that order."""
+        return tuple(gate for gate in (self.filter, self.stop) if gate is not None)
 
     @property
     def size(self) -> int:
@@ -96,6 +119,7 @@ class Policy:
     shuffle: bool = True
     max_reference_tokens: int = 8192
     reasoning_as_reference: bool = False
+    tools: Literal["advise", "bypass", "pick"] = "advise"
     tool_turns: Literal["skip", "always"] = "skip"
     media: Literal["note", "skip"] = "note"
 
@@ -109,17 +133,27 @@ class Graph:
     output: Node
     deadline: float = 300.0
     policy: Policy = Policy()
+    advice: Advice | None = None
+    caps: Caps = NO_CAPS
+    on_cap: Literal["degrade", "error"] = "degrade"
     usage: Literal["all", "answer"] = "all"
     progress: bool = False
     instruction: str | None = None
     description: str = ""
 
 
+class Nesting:
+    """A model that is a whole graph; how it answers is `run`'s."""
+
+    graph: Graph
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """All a node needs to act once: the caller's request, the references it may see, its step.
 
-    `nonce` is the run's random word for fences.
+    `nonce` is the run's random word for fences. `given` is what each input gave, by its name.
+    `wording` is how a kind presents the references that does not answer as an aggregator does.
     """
 
     graph: Graph
@@ -128,3 +162,10 @@ class Turn:
     references: tuple[Reference, ...]
     step: Step
     nonce: str
+    given: Mapping[str, tuple[Reference, ...]] = field(default_factory=_nothing_given)
+    wording: Wording | None = None
+
+    @property
+    def is_output(self) -> bool:
+        """Whether the client gets what is written."""
+        return self.node is self.graph.output

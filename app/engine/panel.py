@@ -29,6 +29,12 @@ class Panel:
         self.failures: list[NodeFailure] = []
         self._record = record
         self._references: dict[str, tuple[Reference, ...]] = {}
+        self._last: tuple[str, ...] = ()
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Go to the output node early: it sees the last layer there was, besides its own inputs."""
+        self._stopped = True
 
     def take_in(
         self, number: int, layer: Layer, places: Sequence[Seat], raced: Raced[Result]
@@ -43,6 +49,8 @@ class Panel:
             else:
                 self._record.note("late", seat.label)
                 self.failures.append(NodeFailure(seat.label, _LATE))
+        if any(isinstance(result, tuple) for result in raced.results):
+            self._last = tuple(node.name for node in layer.nodes)
         if raced.good < layer.quorum:
             self._record.degrade(Degradation.QUORUM_MISSED)
             self._record.note("quorum_missed", f"layer {number}", f"{raced.good}/{layer.quorum}")
@@ -50,6 +58,10 @@ class Panel:
     def of(self, names: Sequence[str]) -> tuple[Reference, ...]:
         """All references of these nodes, in the order named."""
         return tuple(reference for name in names for reference in self._references.get(name, ()))
+
+    def given(self, node: Node) -> dict[str, tuple[Reference, ...]]:
+        """What each input of a node gave, by its name."""
+        return {name: self._references.get(name, ()) for name in node.inputs}
 
     def keep_only(self, names: Sequence[str], kept: Sequence[Reference]) -> None:
         """Let go of the references of these nodes that are not among those kept."""
@@ -59,10 +71,16 @@ class Panel:
 
     def seen_by(self, node: Node, *, needs_some: bool) -> tuple[Reference, ...]:
         """The references a node may see; raises NodeSkipped where it needs some and has none."""
-        everything = self.of(node.inputs)
+        everything = self.of(self._inputs_of(node))
         shown = worth_showing(list(everything))
         if len(shown) < len(everything):
             self._record.note("refusals_dropped", node.name, len(everything) - len(shown))
         if node.inputs and not shown and needs_some:
             raise NodeSkipped("There was no reference response to work on.")
         return tuple(shown)
+
+    def _inputs_of(self, node: Node) -> tuple[str, ...]:
+        if not self._stopped or not node.inputs:
+            return node.inputs
+        # In the order of the layers, whichever of the two names a node.
+        return tuple(name for name in self._references if name in node.inputs or name in self._last)

@@ -26,6 +26,11 @@ INSTRUCTION = (
     "self-contained, in the language and format the conversation asks for. Do not mention the "
     "candidates or compare them."
 )
+REMARKS = (
+    " Blocks named Critique or Analysis are no candidates but remarks on them, by other "
+    "assistants: use what is right in them, and do not mention them either."
+)
+"""Said in addition where there are such blocks."""
 CLOSING = "Those were the candidates. Now write your own answer to the conversation above."
 """Said after the last reference, so that the task and not a candidate has the last word."""
 CUT_NOTE = " (cut off by its length limit)"
@@ -35,12 +40,17 @@ FENCE_TOKENS = 40
 
 @dataclass(frozen=True, slots=True)
 class Showing:
-    """How references are to be shown: the run's fence word, an order, the largest size of each."""
+    """How references are to be shown: the run's fence word, an order, the largest size of each.
+
+    The first `pinned` ones keep their place whatever the order.
+    """
 
     nonce: str
     instruction: str = INSTRUCTION
     order_seed: str | None = None
     max_tokens: int = 8192
+    closing: str = CLOSING
+    pinned: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,8 @@ def render(references: Sequence[Reference], showing: Showing) -> Shown:
     """The message text that shows these references, one at least."""
     blocks, cut = [], []
     numbers: Counter[Role] = Counter()
-    for reference in _ordered(references, showing.order_seed):
+    first, others = references[: showing.pinned], references[showing.pinned :]
+    for reference in (*first, *ordered(others, showing.order_seed)):
         numbers[reference.role] += 1
         name = f"{reference.role.capitalize()} {numbers[reference.role]}"
         # A node of a later layer has seen the run's fence word and may write it.
@@ -64,7 +75,13 @@ def render(references: Sequence[Reference], showing: Showing) -> Shown:
         if was_cut:
             cut.append(reference)
         blocks.append(_block(name, text, showing.nonce, note=CUT_NOTE if reference.cut else ""))
-    return Shown("\n\n".join((showing.instruction, *blocks, CLOSING)), tuple(cut))
+    return Shown("\n\n".join((showing.instruction, *blocks, showing.closing)), tuple(cut))
+
+
+def instruction_for(references: Sequence[Reference]) -> str:
+    """What we say to one who answers with these references."""
+    has_remarks = any(reference.role != "response" for reference in references)
+    return INSTRUCTION + REMARKS if has_remarks else INSTRUCTION
 
 
 def with_references(conversation: Conversation, block: str) -> Conversation:
@@ -72,14 +89,17 @@ def with_references(conversation: Conversation, block: str) -> Conversation:
     return conversation.with_tail({"role": "user", "content": block})
 
 
-def share_of(room: int, references: int, instruction: str = INSTRUCTION) -> int:
+def share_of(
+    room: int, references: int, instruction: str = INSTRUCTION, closing: str = CLOSING
+) -> int:
     """Tokens each reference may take where there is room for so many in all, never below 0."""
-    fixed = TOKENS_PER_MESSAGE + estimate_text(instruction) + estimate_text(CLOSING)
+    fixed = TOKENS_PER_MESSAGE + estimate_text(instruction) + estimate_text(closing)
     left = room - fixed - references * FENCE_TOKENS
     return max(0, left // references)
 
 
-def _ordered(references: Sequence[Reference], seed: str | None) -> Sequence[Reference]:
+def ordered(references: Sequence[Reference], seed: str | None) -> Sequence[Reference]:
+    """The references in the order a seed draws, as they are without one."""
     if seed is None:
         return references
     return sorted(references, key=lambda each: _drawn(f"{seed}:{each.node}:{each.sample}"))

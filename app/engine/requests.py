@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from app.engine.forwarding import inner_params, output_cap, output_params
 from app.engine.graph import Turn
-from app.engine.references import INSTRUCTION, Showing, render, share_of, with_references
+from app.engine.references import (
+    CLOSING,
+    Showing,
+    instruction_for,
+    render,
+    share_of,
+    with_references,
+)
 from app.engine.tool_history import as_text, has_tool_history
 from app.engine.views import fitted, media_in, with_system, without_media
-from app.errors import InvalidRequest
+from app.errors import InvalidRequest, NodeSkipped
 from app.interfaces import Abilities, ChatModel
 from app.protocol.chat import ChatRequest, Conversation
 from app.record import Degradation
@@ -111,22 +118,35 @@ def _shown(
     turn: Turn, conversation: Conversation, abilities: Abilities, reserved: int
 ) -> Conversation:
     """The conversation with the turn's references, each within its share of the window."""
+    run, policy, wording = turn.step.run, turn.graph.policy, turn.wording
     if not turn.references:
+        if wording and wording.must_show:
+            raise NodeSkipped("There was no reference response to work on.")
         return conversation
-    run, policy = turn.step.run, turn.graph.policy
-    instruction = turn.node.instruction or turn.graph.instruction or INSTRUCTION
+    instruction = turn.node.instruction or _said_first(turn)
+    closing = wording.closing if wording else CLOSING
     share = policy.max_reference_tokens
     if abilities.context is not None:
         room = abilities.context - conversation.tokens - reserved
-        share = min(share, share_of(room, len(turn.references), instruction))
+        share = min(share, share_of(room, len(turn.references), instruction, closing))
     if share < SMALLEST_REFERENCE:
         run.note("references_left_out", turn.node.name, len(turn.references))
+        if wording and wording.must_show:
+            raise NodeSkipped("The references do not fit the model's context window.")
         if turn.node is turn.graph.output:
             run.degrade(Degradation.NO_REFERENCES)
         return conversation
     seed = f"{run.seed}:{turn.step.graph}:{turn.node.name}:{turn.step.sample}"
-    showing = Showing(turn.nonce, instruction, seed if policy.shuffle else None, share)
+    order = seed if policy.shuffle else None
+    pinned = wording.pinned if wording else 0
+    showing = Showing(turn.nonce, instruction, order, share, closing, pinned)
     shown = render(turn.references, showing)
     for reference in shown.cut:
         run.note("reference_cut", turn.node.name, reference.node)
     return with_references(conversation, shown.text)
+
+
+def _said_first(turn: Turn) -> str:
+    if turn.wording:
+        return turn.wording.instruction
+    return turn.graph.instruction or instruction_for(turn.references)

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TypeAlias
 
-import anyio
-
-from app.engine.asking import FirstToken
+from app.engine.asking import FirstToken, ask
+from app.engine.caps import Allowance
 from app.engine.failure import graph_failed
+from app.engine.gates import is_settled
 from app.engine.graph import OUTPUT, Chooser, Graph, Layer, Node, Turn
 from app.engine.layer import Seat, race, seats
 from app.engine.panel import Panel, Result, is_good
 from app.engine.progress import answered, asking
 from app.engine.reference import Reference, read_reference
+from app.engine.requests import output_request
+from app.engine.tool_policy import Way, ask_whole, pick, proposers_of, way_of
 from app.errors import (
     DeadlineExceeded,
     InternalError,
@@ -26,85 +31,88 @@ from app.errors import (
     NodeSkipped,
     UpstreamEmpty,
 )
-from app.interfaces import Abilities, Emit
+from app.interfaces import Emit
 from app.protocol.answer import Answer
 from app.protocol.chat import Batch, ChatRequest, Chunk, text_chunk
 from app.record import Degradation, Step
 
 _log = logging.getLogger("moa.engine")
 
-
-class GraphModel:
-    """A graph as a `ChatModel`: it answers like any model, so graphs can be nodes of graphs."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        speakers = [model.abilities for model in (*graph.output.models, *graph.output.targets)]
-        self._abilities = Abilities(
-            tools=any(each.tools for each in speakers),
-            json_schema=any(each.json_schema for each in speakers),
-        )
-
-    @property
-    def name(self) -> str:
-        """The graph's name."""
-        return self.graph.name
-
-    @property
-    def abilities(self) -> Abilities:
-        """What its output models can do with tools and formats; it sees to windows and media."""
-        return self._abilities
-
-    async def answer(self, request: ChatRequest, step: Step, emit: Emit) -> None:
-        """Run the graph; raises `GraphFailed` or `DeadlineExceeded`."""
-        with anyio.move_on_after(self.graph.deadline) as scope:
-            await _GraphRun(self.graph, request, step, emit).execute()
-        if scope.cancelled_caught:
-            seconds = f"{self.graph.deadline:g} s"
-            raise DeadlineExceeded(
-                f"The graph '{self.name}' did not finish within its deadline of {seconds}.",
-                should_retry=False,
-            )
+Asking: TypeAlias = Callable[[int, Seat], Awaitable[tuple[Reference, ...]]]
+"""What is done for one seat of a layer; the number is the layer's."""
 
 
-class _GraphRun:
+class GraphRun:
     """One request's way through a graph."""
 
     def __init__(self, graph: Graph, request: ChatRequest, step: Step, emit: Emit) -> None:
         self._graph, self._request, self._step, self._emit = graph, request, step, emit
         self._record = step.run
-        self._path = f"{step.graph}/{step.node}/{graph.name}" if step.graph else graph.name
+        place = f"{step.node}#{step.sample + 1}" if step.sample else step.node
+        self._path = f"{step.graph}/{place}/{graph.name}" if step.graph else graph.name
         self._nonce = secrets.token_hex(6)
         self._panel = Panel(step.run)
+        self._allowance = Allowance(graph, step, self._path)
+        self._may_ask_often = True
 
     async def execute(self) -> None:
         """Ask the panel, then let the output node answer."""
-        if self._is_tool_turn():
-            self._record.note("panel_skipped", OUTPUT, "tool_turn")
-            await self._speak(())
-            return
+        match way_of(self._graph, self._request):
+            case Way.PICK:
+                await self._pick()
+            case Way.BYPASS:
+                self._record.note("panel_skipped", OUTPUT, "tools")
+                await self._speak(())
+            case Way.TOOL_TURN:
+                self._record.note("panel_skipped", OUTPUT, "tool_turn")
+                self._may_ask_often = False
+                advice, step = self._graph.advice, self._output_step()
+                await self._speak(await advice.recall(self._request, step) if advice else ())
+            case Way.PANEL:
+                await self._run_panel()
+
+    async def _run_panel(self) -> None:
         for number, layer in enumerate(self._graph.layers, 1):
-            await self._run_layer(number, layer)
+            if not self._allowance.covers_layer(number, layer):
+                self._panel.stop()
+                break
+            await self._run_layer(number, self._allowance.bounded(layer))
+            if await is_settled(layer, self._panel, partial(self._gate_turn, number)):
+                self._panel.stop()
+                break
         await self._conclude()
 
-    def _is_tool_turn(self) -> bool:
-        last = self._request.conversation.messages[-1].get("role")
-        return self._graph.policy.tool_turns == "skip" and last in {"tool", "function"}
+    async def _pick(self) -> None:
+        """Let the proposers answer whole, tools and all, and a judge pick one of the answers."""
+        layer = proposers_of(self._graph.layers[0])
+        if self._allowance.covers_layer(1, layer):
+            await self._run_layer(1, self._allowance.bounded(layer), self._ask_whole)
+        candidates = self._panel.of([node.name for node in layer.nodes])
+        turn = self._turn(self._graph.output, candidates, self._output_step())
+        picked = await pick(turn, layer)
+        if picked is None:
+            await self._conclude()
+        else:
+            await self._emit([picked])
 
-    async def _run_layer(self, number: int, layer: Layer) -> None:
+    async def _ask_whole(self, number: int, seat: Seat) -> tuple[Reference, ...]:
+        step = Step(self._record, self._path, number, seat.node.name, seat.sample, is_output=False)
+        return await ask_whole(self._turn(seat.node, (), step))
+
+    async def _run_layer(self, number: int, layer: Layer, ask: Asking | None = None) -> None:
         await self._tell(asking(number, layer))
         places = seats(layer)
 
         async def attempt(seat: Seat) -> Result:
-            return await self._attempt(number, seat)
+            return await self._attempt(number, seat, ask or self._ask)
 
         raced = await race(layer, places, attempt, is_good=is_good)
         self._panel.take_in(number, layer, places, raced)
         await self._tell(answered(number, places, raced))
 
-    async def _attempt(self, number: int, seat: Seat) -> Result:
+    async def _attempt(self, number: int, seat: Seat, ask: Asking) -> Result:
         try:
-            return await self._ask(number, seat)
+            return await ask(number, seat)
         except MoaError as error:
             return NodeFailure(seat.label, error)
         except Exception:  # noqa: BLE001 - see below
@@ -136,11 +144,17 @@ class _GraphRun:
             raise UpstreamEmpty("The answer was empty.")
         return (reference,)
 
+    def _gate_turn(self, number: int, gate: Node, references: tuple[Reference, ...]) -> Turn:
+        step = Step(self._record, self._path, number, gate.name, is_output=False)
+        return self._turn(gate, references, step)
+
     def _turn(self, node: Node, references: tuple[Reference, ...], step: Step) -> Turn:
-        return Turn(self._graph, node, self._request, references, step, self._nonce)
+        given = self._panel.given(node)
+        return Turn(self._graph, node, self._request, references, step, self._nonce, given)
 
     async def _conclude(self) -> None:
         policy, output = self._graph.policy, self._graph.output
+        self._may_ask_often = self._allowance.covers_output()
         try:
             references = self._panel.seen_by(output, needs_some=policy.on_empty == "error")
         except NodeSkipped:
@@ -151,9 +165,12 @@ class _GraphRun:
             self._record.degrade(Degradation.NO_REFERENCES)
         elif len(references) == 1 and self._expected(output) > 1:
             self._record.degrade(Degradation.SINGLE_REFERENCE)
-        if len(references) == 1 and policy.single_reference == "return":
+        is_answer = len(references) == 1 and references[0].role == "response"
+        if is_answer and policy.single_reference == "return":
             await self._emit([_whole(references[0])])
             return
+        if advice := self._graph.advice:
+            await advice.keep(self._request, self._output_step(), references)
         await self._speak(references)
 
     def _expected(self, node: Node) -> int:
@@ -161,31 +178,41 @@ class _GraphRun:
         return sum(n.samples for n in named)
 
     def _nothing_to_aggregate(self, count: int) -> MoaError:
+        cap = self._allowance.reached
+        failures = self._panel.failures
+        if cap is not None and all(isinstance(x.error, DeadlineExceeded) for x in failures):
+            return self._allowance.error(cap)
         needed = self._graph.policy.min_references
         what = f"The graph '{self._graph.name}' got {count} of {needed} reference responses needed"
-        return graph_failed(what, self._panel.failures, billed=self._is_billed())
+        billed = self._is_billed() or cap is not None
+        return graph_failed(what, failures, billed=billed)
 
     async def _speak(self, references: tuple[Reference, ...]) -> None:
         """Let the output node answer the client; what has been said is never taken back."""
         output, gate = self._graph.output, FirstToken(self._emit)
-        number = len(self._graph.layers) + 1
-        step = Step(self._record, self._path, number, OUTPUT, is_output=self._step.is_output)
+        step = self._output_step()
         turn = self._turn(output, references, step)
         try:
             if isinstance(output.kind, Chooser):
                 chosen = await output.kind.choose(turn)
                 await gate([_whole(chosen[0])])
-            else:
+            elif self._may_ask_often or output.kind.asks(len(references)) <= 1:
                 await output.kind.run(turn, gate)
                 await gate.release()
+            else:
+                await ask(output.models, lambda model: output_request(turn, model), step, gate)
         except MoaError as error:
             if gate.seen:
                 raise
             await self._fall_back(references, error)
 
+    def _output_step(self) -> Step:
+        number = len(self._graph.layers) + 1
+        return Step(self._record, self._path, number, OUTPUT, is_output=self._step.is_output)
+
     async def _fall_back(self, references: tuple[Reference, ...], error: MoaError) -> None:
         """The best reference in the place of a failed output, if the operator wants that."""
-        answers = [each for each in references if not each.refused]
+        answers = [each for each in references if each.role == "response" and not each.refused]
         if self._graph.policy.last_resort != "best_reference" or not answers:
             what = f"The output model of the graph '{self._graph.name}' failed"
             failure = NodeFailure(OUTPUT, error)

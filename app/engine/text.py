@@ -27,25 +27,38 @@ _TEMPLATE_TOKEN = re.compile(
     r"|\](?=~!?b[\[\]])",
     re.IGNORECASE,
 )
+# Whole stretches without a letter or digit, so that the search begins once in each of them.
 _FENCE = re.compile(
-    r"^([^\w\n=]*+)(={3,}+)(?=[^\w\n]*+(?:end[^\w\n]{1,3}of[^\w\n]{1,3})?(?:response|reference)s?\b)",
-    re.IGNORECASE | re.MULTILINE,
+    r"(?<![^\w\n])(?<!_)(?:[^\w\n]|_)++"
+    r"(?=(?:end(?:[^\w\n]|_)++of(?:[^\w\n]|_)++)?"
+    r"(?:response|reference|critique|analys|message))",
+    re.IGNORECASE,
 )
+_FENCE_MARK = re.compile(r"={3,}+")
 _LINE_BREAK = re.compile(r"\r\n?|[\x85\u2028\u2029]")
+# What joins letters (U+200C, U+200D) stays: several scripts and most emoji need it.
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
+    r"\u200b\u2060-\u2064\U000e0000-\U000e007f]"
 )
+_EMPTY_LINES = re.compile(r"\n(?:[^\S\n]*+\n){9,}+")
 
 
 def neutralise(text: str) -> str:
     """The text with nothing in it that a template or a reader could take for structure.
 
     Template tokens and look-alike fences get a space after their first sign, so that they stay
-    legible; control characters and those that reverse the direction of writing go.
+    legible. Control characters go, and so do those that are invisible or reverse the direction of
+    writing; a long run of empty lines becomes a short one.
     """
     text = _CONTROL.sub("", _LINE_BREAK.sub("\n", text))
+    text = _EMPTY_LINES.sub("\n\n\n", text)
     text = _TEMPLATE_TOKEN.sub(lambda match: match[0] + " ", text)
-    return _FENCE.sub(lambda match: match[1] + " ".join(match[2]), text)
+    return _FENCE.sub(_broken_up, text) if "===" in text else text
+
+
+def _broken_up(stretch: re.Match[str]) -> str:
+    return _FENCE_MARK.sub(lambda mark: " ".join(mark[0]), stretch[0])
 
 
 def cut_middle(text: str, max_tokens: int) -> tuple[str, bool]:

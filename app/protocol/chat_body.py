@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Required, TypeAlias
 
-from pydantic import ConfigDict, Field, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from typing_extensions import TypedDict
 
+from app.protocol.duration import DURATION_SCHEMA, parse_duration
 from app.protocol.json_types import JsonObject
 
 MAX_MESSAGES = 10_000
@@ -185,7 +186,16 @@ class MoaWishes(TypedDict, total=False):
 
     __pydantic_config__ = ConfigDict(extra="forbid")  # type: ignore[misc] # pydantic's own way
     include: list[Literal["run"]]
+    max_calls: Annotated[int, Field(ge=1)]
+    max_cost: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     progress: Literal["reasoning", "off"]
+    quorum: Annotated[int, Field(ge=1)]
+    timeout: Annotated[
+        float,
+        Field(gt=0, allow_inf_nan=False),
+        BeforeValidator(parse_duration),
+        WithJsonSchema(DURATION_SCHEMA),
+    ]
 
 
 class ChatBody(TypedDict, total=False):

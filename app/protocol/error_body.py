@@ -46,4 +46,6 @@ def error_headers(error: MoaError) -> dict[str, str]:
         headers["x-should-retry"] = "true" if error.should_retry else "false"
     if error.status == 401:  # noqa: PLR2004 - RFC 9110 §15.5.2 asks for the header with this status
         headers["www-authenticate"] = "Bearer"
+    if error.status == 408:  # noqa: PLR2004 - RFC 9110 §15.5.9: what is left of the body is not read
+        headers["connection"] = "close"
     return headers

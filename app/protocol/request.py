@@ -6,6 +6,7 @@ Values are checked and then handed on as they came; nothing is converted, filled
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import orjson
@@ -14,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from app.errors import InvalidRequest
 from app.protocol.chat import ChatRequest, Conversation
 from app.protocol.chat_body import ChatBody
+from app.protocol.duration import parse_duration
 from app.protocol.json_types import JsonObject
 
 MAX_DEPTH = 100
@@ -27,11 +29,16 @@ class Wishes:
     """What the client asks of the gateway itself, in the body object `moa`.
 
     `include` names parts of the `moa` extension the client wants to see, `progress` how the
-    panel's work is shown in a stream; None leaves it to the graph.
+    panel's work is shown in a stream. `max_cost` (USD), `max_calls`, `timeout` (seconds) and
+    `quorum` only tighten what the operator allows. None leaves it to the graph.
     """
 
     include: tuple[Literal["run"], ...] = ()
     progress: Literal["reasoning", "off"] | None = None
+    max_cost: Decimal | None = None
+    max_calls: int | None = None
+    timeout: float | None = None
+    quorum: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +64,24 @@ def parse_chat(body: bytes) -> ChatCall:
         raise InvalidRequest(
             "stream_options: only accepted together with stream: true", param="stream_options"
         )
-    wishes: JsonObject = data.get("moa") or {}
     params = {key: value for key, value in data.items() if key not in _OURS}
     return ChatCall(
         model=data["model"],
         request=ChatRequest(Conversation(tuple(data["messages"])), params, stream),
         include_usage=bool(options and options.get("include_usage")),
-        wishes=Wishes(tuple(wishes.get("include", ())), wishes.get("progress")),
+        wishes=_wishes(data.get("moa") or {}),
+    )
+
+
+def _wishes(given: JsonObject) -> Wishes:
+    cost, timeout = given.get("max_cost"), parse_duration(given.get("timeout"))
+    return Wishes(
+        include=tuple(given.get("include", ())),
+        progress=given.get("progress"),
+        max_cost=None if cost is None else Decimal(str(cost)),
+        max_calls=given.get("max_calls"),
+        timeout=float(timeout) if isinstance(timeout, int | float) else None,
+        quorum=given.get("quorum"),
     )
 
 
@@ -132,6 +150,8 @@ def _sentence(error: Any) -> str:
         return "this field is required"
     if error["type"] == "extra_forbidden":
         return "unknown field"
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
     message: str = error["msg"]
     return message[0].lower() + message[1:]
 

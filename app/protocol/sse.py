@@ -79,7 +79,7 @@ class SseDecoder:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _payloads(self, block: bytes) -> list[bytes]:
-        if self._at_start and block:
+        if self._at_start:
             self._at_start = False
             block = block.removeprefix(_BOM)
         payloads = []

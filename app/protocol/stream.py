@@ -97,22 +97,24 @@ class ChunkEncoder:
     def _event(self, chunk: Chunk) -> bytes:
         choices = chunk.choices
         for choice in choices:
-            if choice.get("index", 0) not in self._begun:
+            if choice.get("index", 0) not in self._begun or "role" in (choice.get("delta") or ()):
                 choices = [self._opened(each) for each in choices]
                 break
         extras = self._extras(chunk.extras) if chunk.extras or self._homeless else b""
         return b"".join((self._head, orjson.dumps(choices), extras, self._usage, b"}\n\n"))
 
     def _opened(self, choice: JsonObject) -> JsonObject:
-        """A choice's first delta has the role, and numbers its tool calls, which messages do not.
+        """A choice's first delta, and no other, has the role: SDKs join the roles they are sent.
 
-        A model that does not stream answers with whole messages.
+        The first one also numbers its tool calls, which messages do not: a model that does not
+        stream answers with whole messages.
         """
-        index = choice.get("index", 0)
+        index, delta = choice.get("index", 0), choice.get("delta") or {}
         if index in self._begun:
-            return choice
+            rest = {name: value for name, value in delta.items() if name != "role"}
+            return {**choice, "delta": rest} if "role" in delta else choice
         self._begun.add(index)
-        delta = {"role": "assistant", **(choice.get("delta") or {})}
+        delta = {"role": "assistant", **delta}
         delta["role"] = delta["role"] or "assistant"
         if delta.get("tool_calls"):
             calls = enumerate(delta["tool_calls"])

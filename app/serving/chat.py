@@ -10,12 +10,13 @@ from dataclasses import replace
 
 import anyio
 
+from app.engine.failure import RETRY_HELPS
 from app.errors import DeadlineExceeded, InvalidRequest, MoaError
 from app.interfaces import Emit
 from app.protocol.chat import ChatRequest
 from app.protocol.json_types import JsonObject
-from app.protocol.request import ChatCall
-from app.record import Outcome, RunRecord, Step
+from app.protocol.request import ChatCall, Wishes
+from app.record import Caps, Outcome, RunRecord, Step
 from app.serving import report
 from app.serving.runtime import Runtime, Served
 
@@ -41,11 +42,16 @@ class ChatService:
         self._runtime, self._on_end, self._clock = runtime, on_end, clock
         self._hash_key = hash_key or secrets.token_bytes(32)
 
-    def open(self, call: ChatCall, *, run_id: str, hops: int = 0) -> ChatRun:
-        """Prepare a run. Raises ModelNotFound, or InvalidRequest for what the model cannot do."""
+    def open(self, call: ChatCall, *, run_id: str, hops: int = 0, caller: str = "") -> ChatRun:
+        """Prepare a run for a caller, "" in open mode.
+
+        Raises ModelNotFound, or InvalidRequest for what the model cannot do.
+        """
         served = self._runtime().resolve(call.model)
         _refuse_unable(served, call.request.params)
-        record = RunRecord(run_id, served.name, self._clock, hops, secrets.randbits(32))
+        seed = secrets.randbits(32)
+        record = RunRecord(run_id, served.name, self._clock, hops, seed, caller)
+        record.caps = _caps(record, _deadline(served, call.wishes), call.wishes)
         return ChatRun(call, served, self._private(call.request), record, self._on_end)
 
     def _private(self, request: ChatRequest) -> ChatRequest:
@@ -75,6 +81,7 @@ class ChatRun:
         self.record = record
         self._served, self._wishes, self._on_end = served, call.wishes, on_end
         self._request = replace(request, progress=_progress(served, call))
+        self._deadline = _deadline(served, call.wishes)
 
     async def execute(self, emit: Emit) -> None:
         """Answer into `emit`. Raises a MoaError; the record is closed and read however it ends."""
@@ -82,9 +89,13 @@ class ChatRun:
         try:
             await self._answer(emit)
             outcome = Outcome.OK
-        except Exception as error:
-            outcome = Outcome.FAILED
-            error_kind = error.kind if isinstance(error, MoaError) else MoaError.kind
+        except MoaError as error:
+            outcome, error_kind = Outcome.FAILED, error.kind
+            if error.should_retry is None and error.status not in RETRY_HELPS and self._is_billed():
+                error.should_retry = False
+            raise
+        except Exception:
+            outcome, error_kind = Outcome.FAILED, MoaError.kind
             raise
         finally:
             self.record.close(outcome, error_kind)
@@ -105,13 +116,26 @@ class ChatRun:
         """Response headers; cost and degradation are known once the run has ended."""
         return report.headers(self.record)
 
+    def _is_billed(self) -> bool:
+        return any(True for _ in self.record.billed())
+
     async def _answer(self, emit: Emit) -> None:
-        with anyio.move_on_after(self._served.deadline) as scope:
+        with anyio.move_on_after(self._deadline) as scope:
             await self._served.model.answer(self._request, Step(self.record), emit)
         if scope.cancelled_caught:
             raise DeadlineExceeded(
-                f"No whole answer within {self._served.deadline:g} s.", should_retry=False
+                f"No whole answer within {self._deadline:g} s.", should_retry=False
             )
+
+
+def _deadline(served: Served, wishes: Wishes) -> float:
+    return served.deadline if wishes.timeout is None else min(served.deadline, wishes.timeout)
+
+
+def _caps(record: RunRecord, deadline: float, wishes: Wishes) -> Caps:
+    """What the client wants to spend at most; a graph adds its own caps when it runs."""
+    until = record.started + deadline
+    return Caps(wishes.max_calls, wishes.max_cost, until, wishes.quorum)
 
 
 def _progress(served: Served, call: ChatCall) -> bool:

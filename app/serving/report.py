@@ -26,6 +26,7 @@ def run(record: RunRecord) -> JsonObject:
         **summary(record),
         "cost": _number(cost_of_run(record)),
         "seed": record.seed,
+        "caps": _caps(record),
         "notes": [
             {"what": note.what, "node": note.node, "detail": note.detail} for note in record.notes
         ],
@@ -58,6 +59,16 @@ def _call(record: RunRecord, call: CallRecord) -> JsonObject:
         "usage": None if call.usage is None else call.usage.to_wire(),
         "estimated": call.usage is not None and call.usage.estimated,
         "cost": _number(cost_of_call(call)),
+    }
+
+
+def _caps(record: RunRecord) -> JsonObject:
+    caps = record.caps
+    return {
+        "max_calls": caps.max_calls,
+        "max_cost": _number(caps.max_cost),
+        "timeout": _seconds(record, caps.until),
+        "quorum": caps.quorum,
     }
 
 

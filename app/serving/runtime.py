@@ -5,17 +5,21 @@ A reload builds a new `Runtime` beside the old one and swaps them; running reque
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from types import MappingProxyType
 from typing import Literal
 
 from app.config.schema import Config
 from app.engine.compile import compile_graphs
 from app.engine.graph import Graph
-from app.engine.run import GraphModel
+from app.engine.graph_model import GraphModel
+from app.engine.parts import Parts
 from app.errors import ModelNotFound
-from app.interfaces import ChatModel
+from app.interfaces import Cache, ChatModel
+from app.store.memory import MemoryCache
 from app.upstream.deployment import Transports, build_deployment
 
 POOL_DEADLINE = 300.0
@@ -65,9 +69,16 @@ class Runtime:
 
 
 def build_runtime(
-    config: Config, transports: Transports, addresses: Mapping[str, str], *, created: int = 0
+    config: Config,
+    transports: Transports,
+    addresses: Mapping[str, str],
+    *,
+    created: int = 0,
+    cache: Cache | None = None,
 ) -> Runtime:
     """Compile a configuration; `addresses` are the base URLs of embedded servers by upstream.
+
+    `cache` is the process's; without one the runtime has its own, in memory.
 
     Raises `ConfigError` with the path of what is wrong.
     """
@@ -82,8 +93,18 @@ def build_runtime(
         )
         for name, spec in config.models.items()
     }
-    graphs = compile_graphs(config.graphs, pools, config.limits)
+    store = MemoryCache(time.monotonic) if cache is None else cache
+    fingerprints = {name: _fingerprint(config, name) for name in config.models}
+    parts = Parts(store, fingerprints)
+    graphs = compile_graphs(config.graphs, pools, config.limits, parts)
     return runtime_of({**graphs, **pools}, config.aliases, created=created)
+
+
+def _fingerprint(config: Config, name: str) -> str:
+    """Changes with anything that is set for a model or its upstream, but for secrets."""
+    model = config.models[name]
+    settings = model.model_dump_json() + config.upstreams[model.upstream].model_dump_json()
+    return sha256(settings.encode()).hexdigest()
 
 
 def runtime_of(

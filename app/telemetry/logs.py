@@ -6,7 +6,9 @@ Loggers are named `moa.*`; what belongs to a message but not in its text goes in
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Literal, TextIO
@@ -14,6 +16,9 @@ from typing import Literal, TextIO
 import orjson
 
 LOGGERS = ("moa", "uvicorn")
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What moves a terminal's cursor, colours it, ends a line or turns the direction of writing."""
 
 
 class JsonLines(logging.Formatter):
@@ -41,8 +46,8 @@ class TextLines(logging.Formatter):
         fields = " ".join(f"{name}={value}" for name, value in _fields(record).items())
         time = _time(record)[11:23]
         line = f"{time} {record.levelname} {record.name} {record.getMessage()} {fields}".rstrip()
-        line = line.replace("\n", "\\n").replace("\r", "\\r")
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        trace = self.formatException(record.exc_info).split("\n") if record.exc_info else []
+        return "\n".join(_CONTROL.sub(_escaped, each) for each in (line, *trace))
 
 
 def set_up_logging(
@@ -58,6 +63,7 @@ def set_up_logging(
     readable = form == "text" or (form == "auto" and stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(TextLines() if readable else JsonLines())
+    handler.addFilter(_is_no_cancellation)
     for name in LOGGERS:
         logger = logging.getLogger(name)
         logger.handlers[:] = [handler]
@@ -65,6 +71,16 @@ def set_up_logging(
         logger.propagate = False
     # uvicorn's own access log would be a second line per request, without our ids.
     logging.getLogger("uvicorn.access").disabled = True
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """The server's trace of a request that it cut off itself; the request has left its own line."""
+    raised = record.exc_info[0] if record.exc_info else None
+    return raised is None or not issubclass(raised, asyncio.CancelledError)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
 
 
 def _time(record: logging.LogRecord) -> str:

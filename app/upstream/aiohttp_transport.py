@@ -110,6 +110,9 @@ class AiohttpEndpoint:
                 allow_redirects=False,
                 timeout=self._timeout,
             )
+        except aiohttp.ClientResponseError as error:
+            # Its own text holds the whole address, whose query may hold a key.
+            raise translated(error, _KINDS, text=error.message) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise translated(error, _KINDS) from error
         return AiohttpResponse(response, self._timeouts, self._transport.lingering)

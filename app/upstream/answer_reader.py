@@ -121,9 +121,9 @@ class AnswerReader:
                     self._account(chunk)
                     chunks.append(chunk)
         except UpstreamError as failure:
+            self._failure, self.done = failure, True
             if not chunks:
                 raise
-            self._failure, self.done = failure, True
         if self._whole is None:
             return chunks
         self._whole.add(chunks)

@@ -6,7 +6,7 @@ The one place that puts a deployment's parts together; what each part does is el
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -17,6 +17,7 @@ from app.interfaces import Abilities, ChatModel, Emit
 from app.protocol.chat import ChatRequest
 from app.record import Price, Step, Target
 from app.upstream.aiohttp_transport import AiohttpTransport
+from app.upstream.embeddings import EmbeddingsCall
 from app.upstream.errors import ErrorTranslator
 from app.upstream.httpx_transport import HttpxTransport
 from app.upstream.openai import OpenAICompatible
@@ -68,14 +69,18 @@ async def open_transports(only: Transport | None = None) -> AsyncIterator[Transp
 class Deployment:
     """A configured model: asks `model`, which is the call with everything wrapped around it.
 
-    `listing` and `headers` are for probes and for opening `warm` connections.
+    Whether its upstream makes embeddings, only the upstream knows: any deployment can be asked.
+    `listing` and `headers` are for probes and for opening `warm` connections; `address` is its
+    base URL, for people.
     """
 
     target: Target
     model: ChatModel
+    embeddings: EmbeddingsCall
     listing: Endpoint
     headers: Mapping[str, str] = field(repr=False)
     warm: int = 0
+    address: str = ""
 
     @property
     def name(self) -> str:
@@ -90,6 +95,10 @@ class Deployment:
     async def answer(self, request: ChatRequest, step: Step, emit: Emit) -> None:
         """Answer, as every `ChatModel` does."""
         await self.model.answer(request, step, emit)
+
+    async def embed(self, texts: Sequence[str], step: Step) -> list[list[float]]:
+        """Turn texts into vectors, as every `Embedder` does."""
+        return await self.embeddings.embed(texts, step)
 
 
 def build_deployment(
@@ -116,17 +125,28 @@ def build_deployment(
     def endpoint(path: str) -> Endpoint:
         return transport.endpoint(address.rstrip("/") + path, settings.query, settings.timeouts)
 
+    errors = ErrorTranslator(upstream_name, _secrets(settings))
     call = OpenAICompatible(
         target,
         _abilities(model, settings),
         endpoint("/chat/completions"),
         headers=headers,
         body=BodyWriter(model.model, settings),
-        errors=ErrorTranslator(upstream_name, _secrets(settings)),
+        errors=errors,
         first_token=settings.timeouts.first_token,
     )
+    embeddings = EmbeddingsCall(
+        target,
+        endpoint("/embeddings"),
+        headers=headers,
+        errors=errors,
+        deadline=settings.timeouts.first_token,
+        context=model.context,
+        extra=settings.extra_body,
+    )
     # Wrappers around one deployment go here, the innermost first: limit, then breaker.
-    return Deployment(target, call, endpoint("/models"), headers, upstream.warm)
+    listing = endpoint("/models")
+    return Deployment(target, call, embeddings, listing, headers, upstream.warm, address)
 
 
 def _headers(settings: UpstreamSpec) -> dict[str, str]:
@@ -153,6 +173,7 @@ def _abilities(model: ModelSpec, settings: UpstreamSpec) -> Abilities:
         audio=settings.audio,
         tools=settings.tools,
         json_schema=settings.json_schema,
+        strength=model.strength,
     )
 
 

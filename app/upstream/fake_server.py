@@ -24,6 +24,7 @@ import uvicorn
 
 from app.errors import InvalidRequest
 from app.protocol.json_types import JsonObject
+from app.upstream.fake_embedding import embedding_reply
 from app.upstream.fake_exchange import Exchange, Message, Receive, Send
 from app.upstream.fake_log import Asked, Ending, Log
 from app.upstream.fake_reply import Reply, read_model
@@ -71,7 +72,9 @@ class FakeUpstream:
         """Serve one request; the ASGI entry."""
         match scope["method"], scope["path"]:
             case "POST", path if path.endswith("/chat/completions"):
-                await self._chat(scope, receive, send)
+                await self._play(scope, receive, send, self._respond)
+            case "POST", path if path.endswith("/embeddings"):
+                await self._play(scope, receive, send, self._embed)
             case "GET", path if path.endswith("/models"):
                 await _send_json(send, 200, self._models())
             case "GET", "/fake/log":
@@ -100,13 +103,15 @@ class FakeUpstream:
         gate, self._gate = self._gate, anyio.Event()
         gate.set()
 
-    async def _chat(self, scope: Message, receive: Receive, send: Send) -> None:
+    async def _play(
+        self, scope: Message, receive: Receive, send: Send, respond: Callable[[bytes], Rendered]
+    ) -> None:
         body = await _read_body(receive)
         asked = Asked(scope["path"], scope["headers"], body)
         self.log.open(asked)
         self._loop = self._loop or asyncio.get_running_loop()
         exchange = Exchange(asked, self.log, receive, send, lambda: self._gate)
-        await exchange.play(self._respond(body))
+        await exchange.play(respond(body))
 
     def _respond(self, body: bytes) -> Rendered:
         try:
@@ -136,6 +141,20 @@ class FakeUpstream:
                 self._rendered.clear()
             self._rendered[shape] = rendering
         return rendering
+
+    def _embed(self, body: bytes) -> Rendered:
+        try:
+            call: JsonObject = orjson.loads(body)
+            model = str(call["model"])
+            answer = self.replies.get(model.partition("?")[0], self.default)
+            if answer is None:
+                return _refuse("no such model", "model", status=404)
+            reply = read_model(model, answer if isinstance(answer, Reply) else answer(call))
+            return render(embedding_reply(call, reply), Shape(model))
+        except InvalidRequest as error:
+            return _refuse(error.message, error.param)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return _refuse("the body asks for no embeddings")
 
     def _models(self) -> JsonObject:
         models = [{"id": name, "object": "model", "owned_by": "fake"} for name in self.replies]

@@ -5,19 +5,23 @@ Also how connections are opened before the first request needs them. Costs no to
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import errno
+import socket
+import ssl
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import anyio
 import orjson
 
 from app.upstream.deployment import Deployment
-from app.upstream.transport import Response, TransportError
+from app.upstream.transport import ConnectTimeout, NotConnected, Response, TransportError
 
 PROBE_SECONDS = 10.0
 WARM_SECONDS = 5.0
 _MAX_BYTES = 8 * 1024 * 1024
 _SUCCESS = range(200, 300)
+_NOT_FOUND = 404
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +47,19 @@ class Probe:
 async def probe(deployment: Deployment, *, deadline: float = PROBE_SECONDS) -> Probe:
     """Ask for the model list, within `deadline` seconds; never raises for what it finds."""
     status, body = 0, b""
-    says = "did not answer in time"
+    says = f"no answer in time from {deployment.address}"
     with anyio.move_on_after(deadline):
         try:
             status, body = await _list(deployment)
         except TransportError as error:
-            says = f"could not be reached ({type(error).__name__})"
+            says = f"{_cause(error)} at {deployment.address}"
     if not status:
         return _found(deployment, says, reachable=False)
     if status in {401, 403}:
         return _found(deployment, "refused the credentials", credentials=False)
+    if status == _NOT_FOUND:
+        says = "is there, but has no list of models (status 404): does base_url end in /v1?"
+        return _found(deployment, says)
     if status not in _SUCCESS:
         return _found(deployment, f"is there, but lists no models (status {status})")
     ids = _ids(body)
@@ -102,6 +109,26 @@ async def _body(response: Response) -> bytes:
         pieces.append(data)
         size += len(data)
     return b"".join(pieces)
+
+
+def _cause(error: TransportError) -> str:
+    """What went wrong, in words; a client library wraps the system's error more than once."""
+    for each in _chain(error):
+        if isinstance(each, OSError) and each.errno == errno.ECONNREFUSED:
+            return "connection refused"
+        if isinstance(each, socket.gaierror):
+            return "unknown host"
+        if isinstance(each, ssl.SSLError):
+            return "no TLS connection"
+    if isinstance(error, ConnectTimeout):
+        return "no connection in time"
+    return "no connection" if isinstance(error, NotConnected) else "no whole answer"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _found(

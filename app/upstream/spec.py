@@ -17,7 +17,7 @@ from app.upstream.spec_fields import (
     DroppedField,
     FieldName,
     HeaderName,
-    HeaderValue,
+    Headers,
     Proxy,
     Usd,
 )
@@ -92,7 +92,7 @@ class UpstreamSpec(Spec):
         default="authorization",
         description="Header that carries the key: `authorization` gets `Bearer KEY`.",
     )
-    headers: dict[HeaderName, HeaderValue] = Field(
+    headers: Headers = Field(
         default_factory=dict, repr=False, description="Further headers of every request."
     )
     query: dict[str, str] = Field(
@@ -157,7 +157,12 @@ class ModelSpec(Spec):
     price: PriceSpec | None = Field(
         default=None, description="What its tokens cost; unknown if left out."
     )
-    headers: dict[HeaderName, HeaderValue] = Field(
+    strength: float | None = Field(
+        default=None,
+        description="How good it is, on a scale of your own such as an arena's scores; only "
+        "`moa check` reads it, and warns of an aggregator below its proposers.",
+    )
+    headers: Headers = Field(
         default_factory=dict, repr=False, description="Further headers, over the upstream's."
     )
     query: dict[str, str] = Field(

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Annotated, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, StringConstraints
 
 OURS = frozenset({"model", "messages", "stream", "stream_options"})
 """Body fields the gateway writes itself."""
@@ -57,7 +57,8 @@ def _base_url(url: str) -> str:
         raise ValueError("an address must not hold spaces, line breaks or control characters")
     parts = urlsplit(url)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("expected an address such as https://api.example.com/v1")
+        hint = "" if "://" in url else ": http:// or https:// is missing at its start"
+        raise ValueError(f"expected an address such as https://api.example.com/v1{hint}")
     if "@" in parts.netloc:
         raise ValueError("an address must not hold credentials: use api_key")
     if parts.query or parts.fragment or url.endswith(("?", "#")):
@@ -83,12 +84,24 @@ def _droppable(name: str) -> str:
     return name if name == "stream_options" else _free_field(name)
 
 
+def _one_of_each(headers: object) -> object:
+    """Names differ by case only in the file: one of two values would be lost without a word."""
+    if isinstance(headers, dict):
+        seen: set[str] = set()
+        for name in headers:
+            if str(name).lower() in seen:
+                raise ValueError(f"the header {str(name).lower()} is there twice")
+            seen.add(str(name).lower())
+    return headers
+
+
 HeaderName: TypeAlias = Annotated[
     str,
     StringConstraints(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", max_length=128),
     AfterValidator(_header_name),
 ]
 HeaderValue: TypeAlias = Annotated[str, AfterValidator(_header_value)]
+Headers: TypeAlias = Annotated[dict[HeaderName, HeaderValue], BeforeValidator(_one_of_each)]
 ApiKey: TypeAlias = Annotated[SecretStr, AfterValidator(_api_key)]
 Proxy: TypeAlias = Annotated[SecretStr, AfterValidator(_proxy)]
 BaseUrl: TypeAlias = Annotated[str, AfterValidator(_base_url)]

@@ -109,10 +109,17 @@ def tls_context(ca_file: str | None) -> ssl.SSLContext:
 
 
 def translated(
-    error: Exception, kinds: Mapping[type[Exception], type[TransportError]]
+    error: Exception,
+    kinds: Mapping[type[Exception], type[TransportError]],
+    *,
+    text: str | None = None,
 ) -> TransportError:
-    """A client library's error as ours: the first kind that fits, else a lost connection."""
+    """A client library's error as ours: the first kind that fits, else a lost connection.
+
+    `text` stands for the error's own words where those tell too much.
+    """
+    said = f"{type(error).__name__}: {error if text is None else text}"
     for theirs, ours in kinds.items():
         if isinstance(error, theirs):
-            return ours(f"{type(error).__name__}: {error}")
-    return Disconnected(f"{type(error).__name__}: {error}")
+            return ours(said)
+    return Disconnected(said)

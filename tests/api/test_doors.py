@@ -151,3 +151,30 @@ async def test_insecure_drops_the_checks_of_host_and_client_only(serve, client_o
         assert (await client.post(CHAT, json=BODY, headers=headers)).status_code == 200
         headers["content-type"] = "text/plain"
         assert (await client.post(CHAT, json=BODY, headers=headers)).status_code == 415
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil.com@localhost", "localhost#x", "localhost/x", "localhost?x", "localhost:8000@evil.com"],
+)
+async def test_open_mode_takes_no_host_that_is_more_than_a_name_and_a_port(serve, client_of, host):
+    async with serve({"m": FakeModel("m")}) as app, client_of(app) as client:
+        response = await client.post(CHAT, json=BODY, headers={"host": host})
+
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize("insecure", [True, False])
+async def test_open_mode_refuses_two_hosts(serve, client_of, insecure):
+    headers = [("host", "localhost"), ("host", "evil.example")]
+    async with serve({"m": FakeModel("m")}, insecure=insecure) as app, client_of(app) as client:
+        for given in (headers, headers[::-1]):
+            assert (await client.get("/v1/models", headers=given)).status_code == 400
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_a_wrong_method_is_said_before_a_wrong_body(serve, client_of, method):
+    async with serve({"m": FakeModel("m")}) as app, client_of(app) as client:
+        response = await client.request(method, CHAT, content=b"x")
+
+    assert response.status_code == 405

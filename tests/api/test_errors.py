@@ -1,9 +1,11 @@
 """Every error has OpenAI's shape, the right status and an id."""
 
+import asyncio
 import logging
 import re
 
 import anyio
+import orjson
 import pytest
 
 from app.errors import (
@@ -15,7 +17,7 @@ from app.errors import (
     UpstreamRateLimited,
     UpstreamRejected,
 )
-from app.upstream.fake import FakeModel
+from app.upstream.fake import FakeModel, Script
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "m", "messages": [{"role": "user", "content": "Hi"}]}
@@ -47,6 +49,13 @@ async def test_wrong_addresses_are_refused_in_openais_shape(
     assert is_openai_error(response)
     assert response.json()["error"]["code"] == code
     assert response.headers["x-request-id"]
+
+
+async def test_who_left_out_v1_is_told(serve, client_of):
+    async with serve({"m": FakeModel("m")}) as app, client_of(app) as client:
+        response = await client.post("/chat/completions", json=BODY)
+
+    assert "under /v1" in response.json()["error"]["message"]
 
 
 async def test_a_wrong_method_is_told_the_right_one(serve, client_of):
@@ -189,3 +198,20 @@ async def test_a_length_that_is_no_number_is_refused(serve, wire, length):
         await request.run(app)
 
     assert request.status == 400
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_request_that_a_shutdown_cuts_off_may_be_tried_again(serve, wire, stream):
+    request = wire(orjson.dumps({**BODY, "stream": stream}))
+    model = FakeModel("m", Script(hang=True))
+    async with serve({"m": model}) as app:
+        running = asyncio.create_task(request.run(app))
+        await model.started()
+        running.cancel()  # what the server does when the time to drain is over
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    assert request.status == 503
+    assert request.response_headers["retry-after"] == "1"
+    assert orjson.loads(request.text)["error"]["code"] == "overloaded"
+    assert model.calls[0].cancelled

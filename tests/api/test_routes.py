@@ -104,3 +104,17 @@ async def test_answers_of_the_application_are_not_cached_by_mistake(serve, clien
         response: httpx.Response = await client.post(CHAT, json=BODY)
 
     assert response.headers["cache-control"] == "no-store"
+
+
+async def test_head_is_answered_as_get_is_without_the_body(serve, client_of):
+    async with serve({"m": FakeModel("m")}) as app, client_of(app) as client:
+        for path in ("/health/live", "/health/ready", "/v1/models", "/v1/models/m", "/v1/models/x"):
+            whole, head = await client.get(path), await client.head(path)
+            assert (head.status_code, head.content) == (whole.status_code, b""), path
+            assert head.headers["content-length"] == str(len(whole.content)), path
+        assert (await client.head(CHAT)).status_code == 405
+
+
+async def test_what_accepts_get_says_that_it_accepts_head(serve, client_of):
+    async with serve({"m": FakeModel("m")}) as app, client_of(app) as client:
+        assert (await client.delete("/v1/models")).headers["allow"] == "GET, HEAD"

@@ -1,9 +1,13 @@
 """Late commit, heartbeats, errors in mid-stream, leaving clients, slow clients."""
 
+import asyncio
+from dataclasses import replace
+
 import anyio
 import orjson
 import pytest
 
+from app.api.streaming import Timing
 from app.errors import UpstreamTimeout
 from app.upstream.fake import FakeModel, Script
 
@@ -250,6 +254,22 @@ async def test_a_slow_client_slows_the_model(serve, wire):
     assert model.calls[0].sent == 4
 
 
+async def test_a_client_that_never_takes_the_end_is_given_up(serve, wire):
+    gate = anyio.Event()
+    request = wire(body())
+    model = FakeModel("m", Script("one", after=1, gate=gate))
+    async with serve({"m": model}) as app:
+        app.state.services = replace(app.state.services, timing=Timing(last_write=SOON))
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(request.run, app)
+                await request.until(lambda it: "one" in it.text)
+                request.blocked = True
+                gate.set()
+
+    assert not request.ended
+
+
 async def test_a_slow_client_is_not_sent_heartbeats_on_top(serve, wire):
     request = wire(body(), blocked=True)
     model = FakeModel("m", Script("one"))
@@ -302,3 +322,49 @@ async def test_an_alias_is_answered_under_its_own_name(serve, wire):
         await request.run(app)
 
     assert {event["model"] for event in request.events[:-1]} == {"alias"}
+
+
+async def cut_off(app, request, *, when):
+    """Run until `when`, then do what the server does when the time to drain is over."""
+    running = asyncio.create_task(request.run(app))
+    await request.until(when)
+    running.cancel()
+    with anyio.fail_after(5), pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_stream_that_a_shutdown_cuts_off_ends_with_an_error_event(serve, wire, caplog):
+    request = wire(body())
+    model = FakeModel("m", Script("one two", after=1, hang=True))
+    async with serve({"m": model}) as app:
+        await cut_off(app, request, when=lambda it: "one" in it.text)
+
+    assert request.events[-1]["error"]["code"] == "overloaded"
+    assert "[DONE]" not in request.text
+    assert request.ended
+    assert model.calls[0].cancelled
+    (line,) = [each for each in caplog.records if each.name == "moa.error"]
+    assert line.exc_info is None
+
+
+async def test_a_shutdown_does_not_wait_for_a_client_that_takes_nothing(serve, wire):
+    request = wire(body())
+    model = FakeModel("m", Script("one two", after=1, hang=True))
+    async with serve({"m": model}) as app:
+        app.state.services = replace(app.state.services, timing=Timing(farewell=SOON))
+
+        def blocking(it):
+            it.blocked = "one" in it.text
+            return it.blocked
+
+        await cut_off(app, request, when=blocking)
+
+    assert not request.ended
+
+
+async def test_a_stream_that_is_over_is_not_ended_twice_by_a_shutdown(serve, wire):
+    request = wire(body())
+    async with serve({"m": FakeModel("m")}) as app:
+        await cut_off(app, request, when=lambda it: it.ended)
+
+    assert request.events[-1] == "[DONE]"

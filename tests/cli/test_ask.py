@@ -84,6 +84,26 @@ def test_a_failed_graph_is_one_line_and_exit_code_1(
     assert "Traceback" not in result.stderr
 
 
+def test_the_causes_of_a_failure_are_told_to_who_runs_it(
+    moa: Moa, config: Path, fake_upstream: FakeUpstream
+) -> None:
+    refused = Reply(status=401, body="Bad\nkey \x1b[2J")
+    fake_upstream.replies |= {"a-1": refused, "b-1": refused}
+    lines = moa("ask", "hello", "--config", config).stderr.splitlines()
+    told = [line for line in lines if line.startswith(("a: ", "b: "))]
+    assert {line[:3] for line in told} == {"a: ", "b: "}
+    assert all(line.endswith("Bad key [2J") for line in told)
+
+
+def test_the_answer_stands_alone_where_both_streams_go_into_one_pipe(
+    moa: Moa, config: Path, fake_upstream: FakeUpstream
+) -> None:
+    fake_upstream.replies["a-1"] = Reply(text="one two three four", every="60ms")
+    output = moa("ask", "hello", "--config", config).output.splitlines()
+    answer = output.index("one two three four")
+    assert output[answer + 1].startswith("layer 2, output: ok")
+
+
 def test_an_answer_that_breaks_off_ends_its_line_before_the_error(
     moa: Moa, config: Path, fake_upstream: FakeUpstream
 ) -> None:

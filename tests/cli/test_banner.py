@@ -47,6 +47,12 @@ def test_warnings_are_shown(start: Start) -> None:
     assert ("warning", "MOA_PROT is no setting") in list(facts(warned, 8000))
 
 
+def test_aliases_are_shown_with_what_they_stand_for(start: Start) -> None:
+    runtime = replace(start.runtime, aliases={"gpt-4o": "duo", "mini": "b"})
+    told = list(facts(replace(start, runtime=runtime), 8000))
+    assert ("aliases", "gpt-4o → duo, mini → b") in told
+
+
 def test_an_apostrophe_in_a_model_name_does_not_end_the_command(start: Start) -> None:
     runtime = replace(start.runtime, served={"it's": start.runtime.served["duo"]})
     assert '{"model": "it\'"\'"\'s", ' in curl_line(replace(start, runtime=runtime), 8000)

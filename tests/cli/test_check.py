@@ -17,15 +17,23 @@ def test_a_valid_file_is_drawn_with_its_calls_and_its_price(moa: Moa, config: Pa
     assert "│ │ a │ │ b │" in result.stdout
     assert "calls: 3, 3 in the worst case · critical path: 2 calls · depth: 1" in lines
     # a and b: 1000 + 2 x 500 each; a again, with two references: 2000 + 2 x 500
-    assert "a typical request: $0.007 (1000 prompt tokens, 500 for each answer)" in lines
+    assumed = "4000 + 1500 tokens from 1000 for the prompt, 500 for each answer"
+    assert f"a typical request: $0.007 ({assumed})" in lines
     assert "models: a, b" in lines
 
 
-def test_what_is_left_out_is_a_warning_and_fails_only_a_strict_check(
-    moa: Moa, config: Path
+def test_what_is_left_out_is_told_and_no_warning(moa: Moa, config: Path) -> None:
+    sentence = "Left out gone (A_KEY_NOBODY_SET is not set), with 1 model"
+    assert sentence in moa("check", config).stdout.splitlines()
+    assert orjson.loads(moa("check", config, "--json").stdout)["left_out"] == [sentence]
+    assert moa("check", config, "--strict").exit_code == 0
+
+
+def test_a_warning_fails_only_a_strict_check(
+    moa: Moa, config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    warning = 'warning: Upstream "gone" is left out: A_KEY_NOBODY_SET is not set.'
-    assert warning in moa("check", config).stdout.splitlines()
+    monkeypatch.setenv("MOA_PROT", "1")
+    assert moa("check", config).exit_code == 0
     assert moa("check", config, "--strict").exit_code == 1
 
 
@@ -69,6 +77,7 @@ def test_json_says_the_same_to_programs(moa: Moa, config: Path) -> None:
         "critical_path": 2,
         "depth": 1,
         "typical_cost": 0.007,
+        "typical_tokens": {"prompt": 4000, "answers": 1500},
         "unpriced_models": [],
         "warnings": [],
     }
@@ -123,17 +132,41 @@ def test_a_probe_finds_the_models_an_upstream_has(
     fake_upstream.replies |= {"a-1": Reply(), "b-1": Reply()}
     result = moa("check", config, "--probe")
     assert result.exit_code == 0
-    row = next(line for line in result.stdout.splitlines() if line.startswith("│ b "))
-    assert [cell.strip() for cell in row.strip("│").split("│")] == [
-        *("b", "fake", "yes", "yes", "yes", "lists the model"),
-    ]
+    assert "probe: ok: fake: lists the model (a, b)" in result.stdout.splitlines()
 
 
 def test_a_model_the_upstream_does_not_have_fails_the_probe(
     moa: Moa, config: Path, fake_upstream: FakeUpstream
 ) -> None:
     fake_upstream.replies["a-1"] = Reply()
+    told = moa("check", config, "--probe").stdout.splitlines()
+    assert "probe: NO: fake: does not list the model (b)" in told
     result = moa("check", config, "--probe", "--json")
     assert result.exit_code == 2
     listed = {probe["model"]: probe["listed"] for probe in orjson.loads(result.stdout)["probes"]}
     assert listed == {"a": True, "b": False}
+
+
+def test_caps_are_shown_and_strengths_and_seeds_of_the_file_are_looked_at(
+    moa: Moa, config: Path
+) -> None:
+    text = config.read_text()
+    text = text.replace("model: a-1,", "model: a-1, strength: 1000,")
+    text = text.replace("model: b-1,", "model: b-1, strength: 1200, extra_body: {seed: 1},")
+    config.write_text(f"{text}    caps: {{max_calls: 6, max_cost: 0.05, on_cap: error}}\n")
+    shown = moa("check", config).stdout
+    assert "caps: 6 calls, $0.05, then error" in shown
+    assert "output: a (strength 1000) works on what b (strength 1200) wrote" in shown
+    assert "layer 1 asks b 2 times with the same `seed`" in shown
+
+
+def test_an_upstream_that_is_not_there_is_told_once_and_whole(
+    moa: Moa, config: Path, fake_upstream: FakeUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    config.write_text(config.read_text().replace(fake_upstream.base_url, "http://127.0.0.1:9/v1"))
+    result = moa("check", config, "--probe")
+    assert result.exit_code == 2
+    assert "probe: NO: fake: connection refused at http://127.0.0.1:9/v1 (a, b)" in (
+        result.stdout.splitlines()
+    )

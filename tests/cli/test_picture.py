@@ -157,3 +157,59 @@ def test_one_line_says_who_is_asked(layers: list[object], line: str) -> None:
 def test_one_line_counts_where_names_have_no_room() -> None:
     it = graph({"layers": [{"proposers": ["qwen-2.5-72b", "smollm2"]}], "aggregator": "a"})
     assert one_line(it, width=20) == "2 proposers → a"
+
+
+KINDS = {
+    "layers": [
+        {
+            "nodes": {"s": {"model": "a", "samples": 3}, "b": {"model": "b"}},
+            "filter": "cluster",
+            "stop": {"when": "judge", "model": "smollm2"},
+        },
+        {
+            "nodes": {
+                "best": {"kind": "select", "model": "c"},
+                "any": {"kind": "select", "by": "longest"},
+                "critic": {"kind": "critique", "model": "d"},
+            }
+        },
+    ],
+    "output": {"kind": "reduce", "model": "e", "window": 2, "inputs": ["best", "any", "critic"]},
+}
+
+
+def test_kinds_gates_and_what_a_choice_leaves_are_drawn() -> None:
+    lines = draw(graph(KINDS)).splitlines()
+    text = "\n".join(lines)
+    assert "│ then filter " in text
+    assert "│ then stop by smollm2 if they agree " in text
+    assert "│ select by c │ │ select │ │ critique by d │" in text
+    assert "│ 4 references" in text
+    assert "│ 3 references" in text
+    assert "output · reduce" in text
+
+
+def test_a_route_is_drawn_with_all_it_may_go_to() -> None:
+    route = {
+        "kind": "route",
+        "rules": [{"to": "short", "when": {"longer_than": 99}}],
+        "ask": {"model": "smollm2", "choices": {"a": "easy", "short": "hard"}},
+        "otherwise": "a",
+    }
+    it = graph({"output": route}, short=SHORT)
+    assert one_line(it) == "short | a"
+    text = draw(it)
+    assert "output · route" in text
+    for line in ("asks smollm2", "to short (a graph, 4 calls)", "to a"):
+        assert f"│ {line} " in text
+    assert text.count("to a ") == 1
+
+
+def test_one_line_names_what_asks_no_model_by_its_kind() -> None:
+    layers = [
+        {"proposers": ["a", "b"]},
+        {"nodes": {"x": {"kind": "select", "by": "longest"}}},
+    ]
+    assert one_line(graph({"layers": layers, "aggregator": "c"})) == "a + b → select → c"
+    output = {"kind": "select", "by": "longest"}
+    assert one_line(graph({"layers": layers[:1], "output": output})) == "a + b → select"

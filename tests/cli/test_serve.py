@@ -106,8 +106,7 @@ def test_it_says_where_it_listens_what_it_serves_and_how_to_ask(
         "access: open mode: no key is set, so programs on this machine may call, nobody else",
         f"config: {config}",
         "chosen: Named on the command line.",
-        'left out: Upstream "gone" is left out: A_KEY_NOBODY_SET is not set.',
-        "left out: and all that needs them (1): `moa check` lists it",
+        "left out: gone (A_KEY_NOBODY_SET is not set), with 1 model",
         "graph: duo: a + b → a",
         "graph: solo: 2 \N{MULTIPLICATION SIGN} b → b",
         "models: a, b",
@@ -179,6 +178,24 @@ def test_a_request_under_way_is_finished_before_the_end(
     assert server.process.wait(PATIENCE) == 0
 
 
+def test_a_second_interrupt_ends_it_at_once_and_says_what_was_cut(
+    serve: Serve, config: Path, fake_upstream: FakeUpstream, tmp_path: Path
+) -> None:
+    fake_upstream.replies["b-1"] = Reply(text="Never done.", after=1, then="hang", every="1ms")
+    server = serve("--config", config, MOA_LOG_FORMAT="text")
+    body = {"model": "b", "stream": True, "messages": [{"role": "user", "content": "hello"}]}
+    url = f"{server.url}/v1/chat/completions"
+    with httpx.stream("POST", url, json=body, timeout=PATIENCE) as response:
+        lines = response.iter_lines()
+        next(lines)
+        server.process.send_signal(signal.SIGINT)
+        _until_closed(server.url)
+        assert server.stop(signal.SIGINT) == 0
+    log = (tmp_path / "log").read_text()
+    assert "stopped with 1 request unfinished" in log
+    assert "Traceback" not in log
+
+
 def test_a_wrong_configuration_is_refused_with_file_and_path(config: Path) -> None:
     config.write_text(config.read_text().replace("aggregator: a", "aggregator: nobody"))
     told = refused("--config", config)
@@ -219,7 +236,7 @@ def test_an_embedded_model_that_cannot_start_is_refused(config: Path, tmp_path: 
         "models:", f"  embedded: {{llama_cpp: {{model: {tmp_path}/no.gguf}}}}\nmodels:", 1
     )
     config.write_text(text)
-    assert "no.gguf" in refused("--config", config)
+    assert "no.gguf" in refused("--config", config, "--port", "0")
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 
-from app.config.json_schema import DOCUMENT, SCHEMA, document_text, main, stale
+from app.config.json_schema import DOCUMENT, SCHEMA, document_text, main, schema_text, stale
 from app.config.reference import settings_table
 from app.config.schema import Config
 from app.config.settings import Settings, variable
@@ -19,6 +21,21 @@ FILES = sorted((ROOT / "config").rglob("*.yaml"))
 
 def test_schema_and_documentation_are_as_the_specs_say():
     assert list(stale(ROOT)) == [], "run python -m app.config.json_schema"
+
+
+def test_what_is_generated_does_not_depend_on_what_was_imported_before():
+    """Python keeps one of equal unions, and `Literal`s are equal in any order."""
+    code = """
+from typing import Literal, Optional
+Optional[Literal["high", "low", "medium"]]
+Optional[Literal["xhigh", "high", "medium", "low", "minimal", "none"]]
+from app.config.json_schema import schema_text
+print(schema_text(), end="")
+"""
+    found = subprocess.run(  # noqa: S603 - our own code
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == schema_text()
 
 
 def test_the_schema_is_valid_and_takes_every_shipped_file():

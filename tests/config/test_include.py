@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.config.include import MAX_FILES, merge
+from app.config.include import MAX_FILES, _stays_inside, merge
 from app.config.problems import Place
 from app.config.yaml_source import Source
 from app.errors import ConfigError
@@ -138,3 +138,23 @@ def test_a_merge_has_every_entry_once_or_is_refused_for_those_defined_twice(give
             for name, value in section.items():
                 assert draft.tree[key][name] == value
                 assert draft.places[key, name].file == source.file
+
+
+@pytest.mark.parametrize(
+    "pattern", ["/**/*.yaml", "../**/*.yaml", "a/../../**", "**/../../**", "/etc/**"]
+)
+def test_a_walk_through_other_folders_is_refused(folder, models, pattern):
+    message = folder.refusal(f"include: ['{pattern}']\n{models}")
+    assert message.startswith(f'main.yaml:1: include[0]: found "{pattern}", but `**` walks only')
+
+
+def test_a_walk_below_the_file_itself_may_take_any_way(folder, models):
+    folder.write("sub/deeper/a.yaml", "aliases: {x: m}")
+    folder.write("sub/other/b.yaml", "aliases: {y: m}")
+    text = f"include: ['./sub/**/a.yaml', 'sub/../sub/other/**/*.yaml']\n{models}"
+    assert folder.load(text).config.aliases == {"x": "m", "y": "m"}
+
+
+def test_a_configuration_in_the_root_does_not_walk_the_disk():
+    assert not _stays_inside(Path("/"), ("**", "*.yaml"))
+    assert _stays_inside(Path("/"), ("etc", "**", "*.yaml"))

@@ -41,18 +41,28 @@ def test_in_a_fallback_list_only_the_missing_model_is_left_out(folder):
     assert graphs["spare"].layers[0].nodes["x"].fallback == ()
 
 
-def test_each_thing_left_out_has_one_sentence_that_says_why(folder):
+def test_each_upstream_left_out_has_one_sentence_that_says_why_and_what_goes_with_it(folder):
     assert folder.load(TEXT).left_out == (
-        'Upstream "there" is left out: THERE_KEY is not set.',
-        'Model "t" is left out: its upstream "there" is.',
-        'Graph "short" is left out: its model "t" is.',
-        'Alias "far" is left out: its target "t" is.',
-        'Graph "wrapped" is left out: its model "short" is.',
-        'Alias "farther" is left out: its target "wrapped" is.',
-        'Fallback "t" of graph "careful" is left out: that model is.',
-        'Fallback "short" of graph "careful" is left out: that model is.',
-        'Fallback "t" of graph "spare" is left out: that model is.',
+        "Left out there (THERE_KEY is not set), with 1 model, 2 graphs, 2 aliases and 3 fallbacks",
     )
+
+
+def test_what_needs_several_upstreams_is_counted_once(folder):
+    text = TEXT.replace(
+        "models:", '  far: {base_url: "${A}", api_key: "${B}", optional: true}\nmodels:', 1
+    )
+    text = text.replace("graphs:", "  f: {upstream: far, model: f}\ngraphs:", 1)
+    text += "  both: t\n" if False else ""
+    text = text.replace("proposers: [h, t]", "proposers: [h, t, f]")
+    assert folder.load(text).left_out == (
+        "Left out there (THERE_KEY is not set), with 1 model, 2 graphs, 2 aliases and 3 fallbacks",
+        "Left out far (A and B are not set), with 1 model",
+    )
+
+
+def test_an_upstream_that_nothing_needs_goes_alone(folder):
+    text = TEXT.replace("models:", '  far: {base_url: "${A}", optional: true}\nmodels:', 1)
+    assert "Left out far (A is not set)" in folder.load(text, {"THERE_KEY": "k"}).left_out
 
 
 def test_a_variable_in_what_is_left_out_need_not_be_set(folder):
@@ -104,3 +114,20 @@ def test_if_nothing_remains_the_start_stops_and_names_the_variables(folder):
     assert refusal.value.message.endswith(
         "nothing is left to serve; set one of these variables: A_KEY, B_URL and B_KEY"
     )
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        "{output: {kind: route, otherwise: t}}",
+        "{output: {kind: route, otherwise: h, rules: [{to: t, when: {has_tools: true}}]}}",
+        "{output: {kind: route, otherwise: h, ask: {model: t, choices: {h: x, local: y}}}}",
+        "{output: {kind: route, otherwise: h, ask: {model: h, choices: {h: x, t: y}}}}",
+        "{layers: [{proposers: [h], filter: {by: embedding, model: t}}], aggregator: h}",
+        "{layers: [{proposers: [h], stop: {when: judge, model: t}}], aggregator: h}",
+    ],
+)
+def test_whoever_routes_to_it_or_compares_with_it_is_left_out_too(folder, graph):
+    text = TEXT.replace("aliases:", f"  more: {graph}\naliases:")
+    assert "more" in folder.load(text, {"THERE_KEY": "k"}).config.graphs
+    assert "more" not in folder.load(text).config.graphs

@@ -127,9 +127,9 @@ def test_two_loads_share_nothing(folder, models):
             ),
         ),
         (
-            "{layers: [], aggregator: m}",
+            "{layers: [{proposers: []}], aggregator: m}",
             (
-                "main.yaml:4: graphs.g.layers: found an empty list, "
+                "main.yaml:4: graphs.g.layers[0].proposers: found an empty list, "
                 "expected a list that is not empty"
             ),
         ),
@@ -151,7 +151,19 @@ def test_two_loads_share_nothing(folder, models):
         ),
         (
             "{layers: [{proposers: [m]}]}",
-            "main.yaml:4: graphs.g: a graph has either `aggregator` or `output`",
+            "main.yaml:4: graphs.g: has neither of `aggregator` and `output`",
+        ),
+        (
+            "{layers: [{proposers: [m]}], aggregator: m, output: {model: m}}",
+            "main.yaml:4: graphs.g: has both of `aggregator` and `output`",
+        ),
+        (
+            "{layers: [{quorum: 1}], aggregator: m}",
+            "main.yaml:4: graphs.g.layers[0]: has neither of `proposers` and `nodes`",
+        ),
+        (
+            "{layers: [{proposers: [m], nodes: {a: {model: m}}}], aggregator: m}",
+            "main.yaml:4: graphs.g.layers[0]: has both of `proposers` and `nodes`",
         ),
         ("[m]", "main.yaml:4: graphs.g: found a list, expected a mapping"),
         ("", "main.yaml:4: graphs.g: found nothing, expected a mapping"),
@@ -171,7 +183,8 @@ def test_a_wrong_value_is_refused_with_line_path_and_what_is_accepted(
             "graphs: {g: {layers: [{proposers: [m], quorom: 1}], aggregator: m}}",
             (
                 "main.yaml:3: graphs.g.layers[0].quorom: unknown field; "
-                'did you mean "quorum"? accepted: deadline, grace, nodes, proposers, quorum'
+                'did you mean "quorum"? accepted: deadline, filter, grace, nodes, proposers, '
+                "quorum, stop"
             ),
         ),
         (

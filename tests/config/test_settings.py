@@ -44,6 +44,12 @@ def test_times_are_numbers_or_durations(text, seconds):
     assert load_settings({"MOA_HEARTBEAT": text}).heartbeat == seconds
 
 
+@pytest.mark.parametrize("text", ["9" * 400 + "h", "8e5", "1e999", "nan", "169h"])
+def test_a_time_is_seven_days_at_most(text):
+    with pytest.raises(ConfigError, match="MOA_HEARTBEAT"):
+        load_settings({"MOA_HEARTBEAT": text})
+
+
 def test_a_size_may_have_a_unit():
     assert load_settings({"MOA_MAX_BODY_BYTES": "2MiB"}).max_body_bytes == 2 * 1024 * 1024
 
@@ -57,7 +63,11 @@ def test_an_empty_variable_counts_as_unset():
     [
         ("MOA_PORT", "http", 'MOA_PORT: found "http", expected an integer from 0 to 65535'),
         ("MOA_PORT", "70000", 'MOA_PORT: found "70000", expected an integer from 0 to 65535'),
-        ("MOA_LOG_FORMAT", "xml", 'MOA_LOG_FORMAT: found "xml", expected one of "auto", "json", "text"'),
+        (
+            "MOA_LOG_FORMAT",
+            "xml",
+            'MOA_LOG_FORMAT: found "xml", expected one of "auto", "json", "text"',
+        ),
         ("MOA_INSECURE", "perhaps", 'MOA_INSECURE: found "perhaps", expected true or false'),
         ("MOA_WORKERS", "0", 'MOA_WORKERS: found "0", expected an integer from 1 to 256'),
         (

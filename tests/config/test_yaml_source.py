@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.config import yaml_source
@@ -156,8 +156,16 @@ trees = st.recursive(
 
 
 @given(st.dictionaries(written, trees, max_size=5))
+@example({"$\ue000\ue001": "$\ue000x\ue001"})
 @settings(deadline=None)
 def test_whatever_is_written_as_json_is_read_back(tmp_path_factory, tree):
     file = tmp_path_factory.mktemp("yaml") / "c.yaml"
     file.write_text(json.dumps(tree), "utf-8")
     assert read_source(file).tree == tree
+
+
+@pytest.mark.parametrize("braces", ["\ue000\ue001", "\U000f0000\U000f0001", "\U000f0001"])
+def test_a_private_character_is_no_brace(read, braces):
+    escaped = "".join(f"\\U{ord(each):08X}" for each in braces)
+    text = f'a: "$x{braces[0]}N{braces[-1]}"\nb: "${escaped}"\nc: ${{N}}\n'
+    assert read(text).tree == {"a": f"$x{braces[0]}N{braces[-1]}", "b": f"${braces}", "c": "${N}"}

@@ -7,12 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
+from app.protocol.json_types import JsonObject
 from app.upstream.fake_server import FakeUpstream, Reply
 from tests.docs.gateway import PATIENCE, clean_environment, serving
 from tests.docs.pages import ROOT, Block, blocks
@@ -190,3 +194,50 @@ def test_04_does_to_each_graph_what_its_page_says(
     assert "retry-after: 7\n" in answers["rate-limited"]
     assert answers["broken"].startswith("HTTP/1.1 200")
     assert answers["broken"].strip().splitlines()[-1].startswith('data: {"error":')
+
+
+def asked_for(config: Path, graph: str) -> dict[str, Any]:
+    """What `moa ask --json` prints."""
+    command = [sys.executable, "-m", "app", "ask", "What is 7 + 5?", "--json"]
+    printed = run(*command, "--config", str(config), "--graph", graph).stdout
+    answer: dict[str, Any] = json.loads(printed)
+    return answer
+
+
+def nodes_of(answer: dict[str, Any]) -> Counter[str]:
+    """How many calls each node made."""
+    return Counter(call["node"] for call in answer["moa"]["calls"])
+
+
+def test_05_judges_and_counts(tmp_path: Path, fake_upstream: FakeUpstream) -> None:
+    config = over_the_fake(EXAMPLES / "05-judge-and-vote/graph.yaml", tmp_path, fake_upstream)
+    number = count(1)
+
+    def speak(call: JsonObject) -> Reply:
+        if "Best: <number>" in str(call["messages"]):
+            return Reply(text="Best: 3")
+        return Reply(text=f"Guess {(at := next(number))}. The answer is {12 if at % 3 else 9}.")
+
+    fake_upstream.replies["smollm2-135m-instruct"] = speak
+    judged = asked_for(config, "judged")
+    assert judged["answer"].startswith("Guess ")
+    assert nodes_of(judged) == {"sample": 4, "output": 1}
+    assert judged["moa"]["degraded"] == []
+    voted = asked_for(config, "voted")
+    assert voted["answer"].endswith("The answer is 12.")
+    assert nodes_of(voted) == {"sample": 5}
+
+
+def test_06_merges_samples_of_one_model(tmp_path: Path, fake_upstream: FakeUpstream) -> None:
+    config = over_the_fake(EXAMPLES / "06-self-moa/graph.yaml", tmp_path, fake_upstream)
+    fake_upstream.replies["smollm2-135m-instruct"] = Reply(text=ANSWER)
+    assert nodes_of(asked_for(config, "self-moa")) == {"sample": 4, "output": 1}
+    assert nodes_of(asked_for(config, "self-moa-seq")) == {"sample": 7, "output": 3}
+    bodies = [json.dumps(asked.body) for asked in fake_upstream.log.entries]
+    shown = Counter(len(set(re.findall(r"=== Response (\d+)", body))) for body in bodies)
+    assert shown == {0: 11, 4: 1, 3: 3}
+
+
+@pytest.mark.parametrize("name", ["05-judge-and-vote", "06-self-moa"])
+def test_05_and_06_are_advised_against_by_nothing(name: str) -> None:
+    run(sys.executable, "-m", "app", "check", "--strict", f"examples/{name}/graph.yaml")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from app.config import Settings
 from app.main import create_app
 from app.upstream.fake_server import FakeUpstream
 
+PATIENCE = 10.0
 CONFIG = """
 upstreams:
   fake: {base_url: BASE, api_key: sk-planted-upstream-key}
@@ -37,6 +39,7 @@ class Gateway:
     host: str
     port: int
     upstream: FakeUpstream
+    server: uvicorn.Server
 
     @property
     def url(self) -> str:
@@ -49,14 +52,26 @@ class Gateway:
         return openai.AsyncOpenAI(**self._options(options))
 
     def connect(self) -> socket.socket:
-        return socket.create_connection((self.host, self.port), timeout=10)
+        return socket.create_connection((self.host, self.port), timeout=PATIENCE)
+
+    def drain(self) -> None:
+        """Let running requests end and take no others; returns when that has begun."""
+        self.server.force_exit = False
+        self.server.should_exit = True
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            try:
+                self.connect().close()
+            except ConnectionError:
+                return
+        raise TimeoutError("the gateway still accepts connections")
 
     def _options(self, options: dict[str, Any]) -> dict[str, Any]:
         return {"base_url": f"{self.url}/v1", "api_key": "none", "max_retries": 0, **options}
 
 
 @contextmanager
-def running(app: Any) -> Iterator[tuple[str, int]]:
+def running(app: Any, upstream: FakeUpstream) -> Iterator[Gateway]:
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", log_config=None, access_log=False, lifespan="on"
     )
@@ -66,10 +81,10 @@ def running(app: Any) -> Iterator[tuple[str, int]]:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         try:
-            yield listener.getsockname()
+            yield Gateway(*listener.getsockname(), upstream, server)
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(PATIENCE)
 
 
 @pytest.fixture
@@ -83,8 +98,8 @@ def gateway_with(
     @contextmanager
     def started(**settings: Any) -> Iterator[Gateway]:
         app = create_app(Settings.read({}, config=file, **settings), environ={})
-        with running(app) as (host, port):
-            yield Gateway(host, port, fake_upstream)
+        with running(app, fake_upstream) as gateway:
+            yield gateway
 
     return started
 
@@ -95,8 +110,9 @@ def _shared(
 ) -> Iterator[Gateway]:
     file = tmp_path_factory.mktemp("config") / "gateway.yaml"
     file.write_text(CONFIG.replace("BASE", _fake_upstream_server.base_url))
-    with running(create_app(Settings.read({}, config=file), environ={})) as (host, port):
-        yield Gateway(host, port, _fake_upstream_server)
+    app = create_app(Settings.read({}, config=file), environ={})
+    with running(app, _fake_upstream_server) as gateway:
+        yield gateway
 
 
 @pytest.fixture

@@ -52,6 +52,16 @@ def test_a_stream_on_the_wire(gateway):
     assert body.rstrip().endswith(b"data: [DONE]\n\n\r\n0")
 
 
+def test_a_body_lost_to_an_upgrade_is_refused_by_name(gateway):
+    upgrade = "connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+    with gateway.connect() as connection:
+        connection.sendall(request({"model": "plain"}, upgrade))
+        raw = read_until(connection, b"}}")
+
+    assert raw.startswith(b"HTTP/1.1 400 ")
+    assert b"Upgrade" in raw
+
+
 def test_a_connection_is_kept_after_a_stream(gateway):
     with gateway.connect() as connection:
         for _ in range(3):

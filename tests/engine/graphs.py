@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from app.engine.compile import compile_graphs
-from app.engine.run import GraphModel
+from app.engine.graph_model import GraphModel
+from app.engine.parts import NO_PARTS, Parts
 from app.engine.spec import GraphSpec, LimitsSpec
 from app.interfaces import ChatModel
 from app.protocol.answer import Answer
@@ -30,10 +31,13 @@ class Ticks:
 
 
 def build(
-    graphs: Mapping[str, Any], models: Mapping[str, ChatModel], limits: LimitsSpec | None = None
+    graphs: Mapping[str, Any],
+    models: Mapping[str, ChatModel],
+    limits: LimitsSpec | None = None,
+    parts: Parts = NO_PARTS,
 ) -> dict[str, GraphModel]:
     """Compile graphs written as in the configuration file."""
-    return compile_graphs(_SPECS.validate_python(dict(graphs)), models, limits)
+    return compile_graphs(_SPECS.validate_python(dict(graphs)), models, limits, parts)
 
 
 def question(text: str = "What is a quorum?", **params: object) -> ChatRequest:

@@ -126,6 +126,13 @@ def test_a_wrong_graph_is_refused_with_path_and_accepted_values(
     assert says in error.message
 
 
+def test_an_unknown_model_is_told_the_one_that_was_probably_meant() -> None:
+    graph = {"layers": [{"proposers": ["llama-lrge"]}], "aggregator": "a"}
+    models = {name: FakeModel(name) for name in ("a", "llama-large")}
+    with pytest.raises(ConfigError, match=r"did you mean 'llama-large'\? there are: a, "):
+        build({"g": graph}, models)
+
+
 def test_graphs_in_a_circle_are_refused_with_the_circle() -> None:
     error = refusal(
         {"layers": [{"proposers": ["h"]}], "aggregator": "a"},
@@ -178,3 +185,19 @@ def test_any_short_form_compiles_to_as_many_calls_as_it_names(layers: list[list[
     assert worst_case_calls(graph) == sum(map(len, layers)) + 1
     assert critical_path(graph) == len(layers) + 1
     assert all(layer.quorum == layer.size for layer in graph.layers)
+
+
+def test_more_references_than_the_output_can_see_are_refused_at_load() -> None:
+    error = refusal({"layers": [{"proposers": ["a"]}], "aggregator": "b", "min_references": 2})
+    assert error.path == "graphs.g.min_references"
+    assert "sees 1 references at most" in error.message
+
+
+def test_a_long_chain_of_graphs_is_refused_and_breaks_nothing() -> None:
+    chain = {
+        f"g{number}": {"layers": [{"proposers": [f"g{number + 1}"]}], "aggregator": "a"}
+        for number in range(2000)
+    }
+    chain["g2000"] = {"layers": [{"proposers": ["a"]}], "aggregator": "a"}
+    with pytest.raises(ConfigError, match="nest 4 deep"):
+        build(chain, MODELS)

@@ -55,3 +55,62 @@ def test_a_nested_graph_counts_with_all_its_calls() -> None:
 def test_a_graph_as_the_output_lengthens_the_path() -> None:
     found = graphs(lite=LITE, outer={"layers": [{"proposers": ["a"]}], "aggregator": "lite"})
     assert measured(found["outer"]) == (5, 5, 3, 2)
+
+
+def asking(samples: int, **output: Any) -> tuple[int, int, int, int]:
+    """One model sampled, and an output that asks several times."""
+    return measured(
+        graphs(
+            seq={
+                "layers": [{"nodes": {"many": {"model": "a", "samples": samples}}}],
+                "output": {"model": "b", **output},
+            }
+        )["seq"]
+    )
+
+
+def test_a_reduction_asks_once_a_window() -> None:
+    assert asking(7, kind="reduce", window=3) == (7 + 3, 7 + 3, 1 + 3, 1)
+    assert asking(8, kind="reduce", window=3) == (8 + 4, 8 + 4, 1 + 4, 1)
+    assert asking(3, kind="reduce", window=3) == (3 + 1, 3 + 1, 1 + 1, 1)
+    assert asking(12, kind="reduce", window=6, best_slots=3) == (12 + 3, 12 + 3, 1 + 3, 1)
+
+
+def test_each_step_of_a_reduction_may_fall_back() -> None:
+    assert asking(7, kind="reduce", window=3, fallback=["c", "d"]) == (7 + 9, 7 + 3, 1 + 3, 1)
+
+
+def test_a_refiner_asks_once_a_round_and_once_more_where_nothing_is_given() -> None:
+    assert asking(1, kind="refine", rounds=4) == (1 + 4, 1 + 4, 1 + 4, 1)
+    alone = {
+        "layers": [{"nodes": {"x": {"kind": "refine", "model": "a", "rounds": 4, "samples": 2}}}],
+        "aggregator": "b",
+    }
+    assert measured(graphs(alone=alone)["alone"]) == (2 * 5 + 1, 2 * 5 + 1, 5 + 1, 1)
+
+
+def test_a_reduction_counts_the_references_of_all_its_inputs_with_their_samples() -> None:
+    mixed = {
+        "layers": [
+            {"nodes": {"many": {"model": "a", "samples": 4}, "other": {"model": "b"}}},
+            {"nodes": {"one": {"kind": "reduce", "model": "c", "window": 2}}},
+        ],
+        "aggregator": "d",
+    }
+    assert measured(graphs(mixed=mixed)["mixed"]) == (5 + 4 + 1, 5 + 4 + 1, 1 + 4 + 1, 1)
+
+
+def test_critics_analysts_and_revisers_ask_once() -> None:
+    peers = {
+        "layers": [
+            {"proposers": ["a", "b"]},
+            {
+                "nodes": {
+                    "critic": {"kind": "critique", "model": "c"},
+                    "analyst": {"kind": "analyse", "model": "d"},
+                }
+            },
+        ],
+        "output": {"kind": "revise", "model": "a", "inputs": ["a", "b", "critic", "analyst"]},
+    }
+    assert measured(graphs(peers=peers)["peers"]) == (5, 5, 3, 1)

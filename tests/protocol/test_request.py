@@ -1,3 +1,4 @@
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from app.errors import InvalidRequest
 from app.protocol.chat_body import ChatBody, body_schema
-from app.protocol.request import MAX_DEPTH, ChatCall, parse_chat
+from app.protocol.request import MAX_DEPTH, ChatCall, Wishes, parse_chat
 
 USER = {"role": "user", "content": "Hello"}
 PNG = "data:image/png;base64,AA=="
@@ -49,6 +50,32 @@ def test_an_unstreamed_request_wishes_for_nothing():
     assert not call.include_usage
     assert call.wishes.include == ()
     assert call.wishes.progress is None
+
+
+def test_caps_that_are_wished_for_are_read():
+    wishes = {"max_cost": 0.07, "max_calls": 4, "timeout": "90s", "quorum": 2}
+    call = parse_chat(body(moa=wishes))
+    assert call.wishes == Wishes((), None, Decimal("0.07"), 4, 90.0, 2)
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"), [(5, 5.0), (0.5, 0.5), ("500ms", 0.5), ("2m", 120.0), ("1h", 3600.0)]
+)
+def test_a_timeout_is_in_seconds_or_in_words(timeout, seconds):
+    found = parse_chat(body(moa={"timeout": timeout})).wishes.timeout
+    assert (found, type(found)) == (seconds, float)
+
+
+def test_a_timeout_that_cannot_be_read_is_refused_with_the_forms_there_are():
+    assert refusal(body(moa={"timeout": "soon"})).message == (
+        "moa.timeout: expected seconds or a duration such as 500ms, 5s, 2m or 1h"
+    )
+
+
+@pytest.mark.parametrize("timeout", ["9" * 400 + "h", "169h", 604_801, 1e300])
+def test_a_timeout_is_seven_days_at_most(timeout):
+    assert parse_chat(body(moa={"timeout": "168h"})).wishes.timeout == 604_800
+    assert refusal(body(moa={"timeout": timeout})).message.startswith("moa.timeout: expected")
 
 
 def test_stream_options_and_wishes_are_read():
@@ -145,6 +172,21 @@ def test_messages_of_every_role_and_part_pass_untouched():
         ({"moa": {"speed": 1}}, "moa.speed"),
         ({"moa": {"include": ["all"]}}, "moa.include[0]"),
         ({"moa": {"progress": "loud"}}, "moa.progress"),
+        ({"moa": {"max_cost": 0}}, "moa.max_cost"),
+        ({"moa": {"max_cost": -0.1}}, "moa.max_cost"),
+        ({"moa": {"max_cost": "0.1"}}, "moa.max_cost"),
+        ({"moa": {"max_cost": True}}, "moa.max_cost"),
+        ({"moa": {"max_calls": 0}}, "moa.max_calls"),
+        ({"moa": {"max_calls": 2.5}}, "moa.max_calls"),
+        ({"moa": {"max_calls": None}}, "moa.max_calls"),
+        ({"moa": {"timeout": 0}}, "moa.timeout"),
+        ({"moa": {"timeout": -1}}, "moa.timeout"),
+        ({"moa": {"timeout": "soon"}}, "moa.timeout"),
+        ({"moa": {"timeout": "0s"}}, "moa.timeout"),
+        ({"moa": {"timeout": True}}, "moa.timeout"),
+        ({"moa": {"timeout": "9" * 400 + "h"}}, "moa.timeout"),
+        ({"moa": {"quorum": 0}}, "moa.quorum"),
+        ({"moa": {"quorum": "all"}}, "moa.quorum"),
     ],
 )
 def test_a_refusal_names_the_field_at_fault(fields: dict[str, Any], param: str):

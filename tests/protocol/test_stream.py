@@ -62,6 +62,25 @@ def test_an_upstreams_own_role_stays():
     assert second["choices"][0]["delta"] == {"content": "a"}
 
 
+def test_a_role_that_an_upstream_repeats_is_said_once():
+    coder = encoder()
+    repeated = [said({"role": "assistant", "content": text}) for text in "ab"]
+
+    first, second = events(coder.encode(repeated))
+
+    assert first["choices"][0]["delta"] == {"role": "assistant", "content": "a"}
+    assert second["choices"][0]["delta"] == {"content": "b"}
+
+
+def test_after_a_heartbeat_delta_the_role_is_not_said_again():
+    coder = encoder()
+    coder.heartbeat("delta")
+
+    (first,) = events(coder.encode([said({"role": "assistant", "content": "a"})]))
+
+    assert first["choices"][0]["delta"] == {"content": "a"}
+
+
 def test_the_tool_calls_of_a_whole_message_are_numbered():
     calls = [{"id": "a", "function": {}}, {"id": "b", "function": {}}]
 

@@ -20,6 +20,7 @@ from tests.serving.served import Ear, House, chat
 
 DOWN = UpstreamUnavailable("The upstream 'x' could not be reached.")
 PRICE = Price(Decimal(1), Decimal(2))
+HANGS = Script(hang=True)
 RUN = Wishes(include=("run",))
 
 
@@ -239,3 +240,65 @@ async def test_progress_is_told_in_streams_alone_and_the_clients_wish_counts_fir
     await at.open(chat("lite", stream=stream, wishes=Wishes(progress=wish))).execute(ear)
     assert bool(ear.answer.reasoning()) is told
     assert ear.answer.text() == "Beta."
+
+
+async def capped(at: House, **wishes: Any) -> tuple[Any, Ear]:
+    run, ear = at.open(chat("lite", wishes=Wishes(("run",), **wishes))), Ear()
+    await run.execute(ear)
+    return run.extension(), ear
+
+
+async def test_a_wish_for_fewer_calls_is_kept_and_told() -> None:
+    at, one, two = house(on_empty="answer")
+    extension, ear = await capped(at, max_calls=1)
+    assert (len(one.calls), len(two.calls)) == (0, 1)
+    assert ear.answer.text() == "Beta."
+    assert extension["degraded"] == ["cap_reached", "no_references"]
+    assert extension["caps"] == {
+        "max_calls": 1,
+        "max_cost": None,
+        "timeout": 300.0,
+        "quorum": None,
+    }
+
+
+async def test_a_wish_to_spend_less_is_kept_before_the_next_layer() -> None:
+    at, one, two = house(layers=[{"proposers": ["a"]}, {"proposers": ["a"]}])
+    extension, _ = await capped(at, max_cost=Decimal("0.000001"))
+    assert (len(one.calls), len(two.calls)) == (1, 1)
+    assert extension["degraded"] == ["cap_reached"]
+
+
+async def test_a_wish_never_loosens_what_the_operator_allows() -> None:
+    at, _, _ = house(caps={"max_calls": 2, "max_cost": 0.5}, deadline=9)
+    extension, _ = await capped(at, max_calls=50, max_cost=Decimal(9), timeout=1e6, quorum=99)
+    assert extension["caps"] == {
+        "max_calls": 2,
+        "max_cost": 0.5,
+        "timeout": 9.0,
+        "quorum": 99,
+    }
+    assert extension["degraded"] == []
+
+
+@pytest.mark.parametrize("model", ["lite", "a"])
+async def test_a_wished_timeout_ends_a_run_on_time(model: str) -> None:
+    at, _, _ = house(a=Script(hang=True))
+    with pytest.raises(DeadlineExceeded) as late:
+        await at.open(chat(model, wishes=Wishes(timeout=0.05))).execute(Ear())
+    assert (late.value.status, late.value.should_retry) == (504, False)
+
+
+async def test_a_wished_quorum_lets_a_layer_go_on_without_the_rest() -> None:
+    models = {"a": FakeModel("a"), "b": FakeModel("b"), "slow": FakeModel("slow", HANGS)}
+    at = House(models, {"lite": {"layers": [{"proposers": ["a", "slow"]}], "aggregator": "b"}})
+    extension, _ = await capped(at, quorum=1)
+    assert models["slow"].calls[0].cancelled
+    assert "quorum_missed" not in extension["degraded"]
+
+
+async def test_a_plain_pool_makes_its_one_call_whatever_its_caps() -> None:
+    at, one, _ = house()
+    run, ear = at.open(chat("a", wishes=Wishes(max_calls=1, max_cost=Decimal("1e-9")))), Ear()
+    await run.execute(ear)
+    assert (len(one.calls), ear.answer.text()) == (1, "Alpha.")

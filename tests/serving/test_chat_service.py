@@ -39,6 +39,11 @@ def test_a_run_keeps_the_requested_name_and_records_what_serves_it(asked: str, s
     assert (run.record.model, run.record.run_id, run.record.hops) == (serves, "run-1", 2)
 
 
+@pytest.mark.parametrize("caller", ["", "9f86d081"])
+def test_a_run_records_who_asked(caller: str) -> None:
+    assert House(fakes()).open(chat("a"), caller=caller).record.caller == caller
+
+
 def test_runs_have_seeds_of_their_own() -> None:
     house = House(fakes())
     assert len({house.open(chat("a")).record.seed for _ in range(5)}) > 1

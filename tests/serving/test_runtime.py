@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.config.schema import Config
+from app.engine.proposal_cache import CachedModel
 from app.errors import ConfigError, ModelNotFound
+from app.protocol.chat import ChatRequest, Conversation
+from app.record import RunRecord, Step
 from app.serving.runtime import POOL_DEADLINE, build_runtime, runtime_of
+from app.store.memory import MemoryCache
 from app.upstream.deployment import open_transports
 from app.upstream.fake import FakeModel
 from tests.engine.graphs import build
 
-CONFIG = {
+CONFIG: dict[str, Any] = {
     "upstreams": {
         "cloud": {"base_url": "https://api.example.com/v1", "api_key": "sk-planted-secret"},
         "own": {"llama_cpp": {"model": "smollm2-135m-instruct"}},
@@ -48,6 +54,25 @@ async def test_a_graph_that_cannot_be_compiled_stops_the_start_with_its_path() -
         with pytest.raises(ConfigError) as caught:
             build_runtime(Config.model_validate(wrong), transports, ADDRESSES)
     assert caught.value.path == "graphs.lite.layers[0].proposers"
+
+
+async def test_graphs_are_given_the_cache_and_tell_configurations_of_a_model_apart() -> None:
+    cache = MemoryCache(lambda: 0.0)
+    lite = {**CONFIG["graphs"]["lite"], "cache": {}}
+    other = {**CONFIG["models"], "small": {**CONFIG["models"]["small"], "extra_body": {"x": 1}}}
+    keys = set()
+    async with open_transports() as transports:
+        for models in (CONFIG["models"], CONFIG["models"], other):
+            config = Config.model_validate({**CONFIG, "models": models, "graphs": {"lite": lite}})
+            runtime = build_runtime(config, transports, ADDRESSES, cache=cache)
+            graph = runtime.resolve("lite").graph
+            assert graph is not None
+            assert graph.advice is not None
+            (model,) = graph.layers[0].nodes[0].models
+            assert isinstance(model, CachedModel)
+            step = Step(RunRecord("run", "lite", lambda: 0.0), node="small")
+            keys.add(model.key(ChatRequest(Conversation(())), step))
+    assert len(keys) == 2
 
 
 def test_names_with_slashes_resolve() -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import io
 import logging
 from collections.abc import Iterator
@@ -99,3 +100,28 @@ def test_auto_is_text_on_a_terminal_and_json_elsewhere():
 
     assert terminal.getvalue().endswith("INFO moa.access request\n")
     assert orjson.loads(pipe.getvalue())["message"] == "request"
+
+
+def test_nothing_that_moves_a_terminal_gets_through():
+    out = io.StringIO()
+    set_up_logging("info", "text", out)
+
+    path = "/\x1b[2J\x07\x00\x7f\x9b31m\u2028\u202e\u00fc"
+    logging.getLogger("moa").info("x", extra={"fields": {"path": path}})
+    logging.getLogger("moa").error("bug", exc_info=ValueError("\x1b[2J"))
+
+    text = out.getvalue()
+    assert r"path=/\x1b[2J\x07\x00\x7f\x9b31m\u2028\u202e" + "\u00fc\n" in text
+    assert text.endswith("ValueError: \\x1b[2J\n")
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_request_that_the_server_cut_off_itself_is_no_error_of_the_application(form):
+    out = io.StringIO()
+    set_up_logging("info", form, out)
+
+    server = logging.getLogger("uvicorn")
+    server.error("Exception in ASGI application", exc_info=asyncio.CancelledError())
+    assert out.getvalue() == ""
+    server.error("Exception in ASGI application", exc_info=ValueError())
+    assert "ValueError" in out.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -353,3 +354,35 @@ async def test_without_a_default_unknown_models_are_not_found() -> None:
 
 async def test_other_addresses_are_not_found(client: httpx.AsyncClient) -> None:
     assert (await client.get("/embeddings")).status_code == 404
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_client_that_leaves_an_answer_without_pauses_is_logged(
+    fake_upstream: FakeUpstream, joined: object, streamed: object
+) -> None:
+    more_than_sockets_hold = Reply(text="word" * 50, tokens=100_000, joined=bool(joined))
+    fake_upstream.replies["long"] = more_than_sockets_hold
+    body = orjson.dumps({"model": "long", "messages": [USER], "stream": streamed})
+    url = httpx.URL(fake_upstream.base_url)
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(PATIENCE)
+        connection.connect((url.host, url.port))
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        assert connection.recv(1)
+    fake_upstream.log.wait(all_over)
+    assert fake_upstream.log.entries[0].ending is Ending.ABORTED
+
+
+def test_a_client_that_asks_for_the_connections_end_has_not_left(
+    fake_upstream: FakeUpstream,
+) -> None:
+    headers = {"connection": "close"}
+    for model in ("any", "any?joined=false", "any?tokens=50000"):
+        body = {"model": model, "messages": [USER], "stream": True}
+        url = f"{fake_upstream.base_url}/chat/completions"
+        assert "[DONE]" in httpx.post(url, json=body, headers=headers, timeout=PATIENCE).text
+    fake_upstream.log.wait(all_over)
+    assert {asked.ending for asked in fake_upstream.log.entries} == {Ending.ANSWERED}

@@ -3,6 +3,7 @@ from typing import Any
 import anyio
 import pytest
 
+from app.upstream.fake_server import FakeUpstream
 from app.upstream.probe import probe, warm_up
 
 
@@ -57,12 +58,26 @@ async def test_an_upstream_that_knows_no_such_address_is_there(raw: Any, deploy:
     raw.script = raw.answers(raw.whole(b"", 404))
     found = await probe(deploy())
     assert (found.reachable, found.credentials, found.listed) == (True, None, None)
+    assert found.says.endswith("(status 404): does base_url end in /v1?")
 
 
-async def test_nobody_there_is_unreachable(deploy: Any) -> None:
-    found = await probe(deploy(base_url="http://127.0.0.1:9/v1"))
+@pytest.mark.parametrize(
+    ("base_url", "says"),
+    [
+        ("http://127.0.0.1:9/v1", "connection refused at http://127.0.0.1:9/v1"),
+        ("http://nobody.invalid/v1", "unknown host at http://nobody.invalid/v1"),
+    ],
+)
+async def test_nobody_there_is_unreachable(deploy: Any, base_url: str, says: str) -> None:
+    found = await probe(deploy(base_url=base_url))
     assert not found.reachable
     assert not found.is_usable
+    assert found.says == says
+
+
+async def test_an_address_without_tls_is_told(fake_upstream: FakeUpstream, deploy: Any) -> None:
+    address = fake_upstream.base_url.replace("http://", "https://")
+    assert (await probe(deploy(base_url=address))).says == f"no TLS connection at {address}"
 
 
 async def test_a_probe_ends_in_time(raw: Any, deploy: Any) -> None:

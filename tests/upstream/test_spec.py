@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +18,16 @@ def upstream(**fields: Any) -> UpstreamSpec:
 def model(**fields: Any) -> ModelSpec:
     data = orjson.dumps({"upstream": "up", "model": "m", **fields})
     return TypeAdapter(ModelSpec).validate_json(data, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_told"),
+    [("127.0.0.1:11434", True), ("localhost:11434/v1", True), ("ftp://a.example", False)],
+)
+def test_an_address_without_its_scheme_is_told_so(url: str, *, is_told: bool) -> None:
+    with pytest.raises(ValidationError, match="expected an address") as refusal:
+        upstream(base_url=url)
+    assert ("http:// or https:// is missing" in str(refusal.value)) is is_told
 
 
 def test_an_address_is_enough() -> None:
@@ -167,3 +178,12 @@ def test_a_model_overrides_its_upstream_field_by_field() -> None:
     assert spec.rename == {"a": "A", "b": "B"}
     assert spec.timeouts == Timeouts(connect=1, idle=5)
     assert (spec.vision, spec.audio, spec.tools) == (False, True, False)
+
+
+@pytest.mark.parametrize("build", [upstream, model])
+def test_headers_that_differ_by_case_only_are_refused(
+    build: Callable[..., UpstreamSpec | ModelSpec],
+) -> None:
+    with pytest.raises(ValidationError, match="x-a is there twice") as refusal:
+        build(headers={"X-A": "s-e-c-r-e-t", "x-a": "b"})
+    assert "s-e-c-r-e-t" not in str(refusal.value)

@@ -184,6 +184,14 @@ async def test_what_is_no_http_is_an_error(transport: Any, raw: Any, garbage: by
         await transport.endpoint(raw.url, {}, QUICK).post(b"{}", HEADERS)
 
 
+async def test_an_error_does_not_tell_the_query_of_an_address(transport: Any, raw: Any) -> None:
+    raw.script = raw.pieces(b"HTTP/1.1 200 OK\r\ncontent-length: abc\r\n\r\n")
+    endpoint = transport.endpoint(raw.url, {"key": "se/cr+et="}, QUICK)
+    with pytest.raises(TransportError) as caught:
+        await endpoint.post(b"{}", HEADERS)
+    assert "se/cr" not in str(caught.value)
+
+
 async def test_a_broken_chunk_is_an_error(transport: Any, raw: Any) -> None:
     raw.script = raw.pieces(raw.stream()[0], b"zz\r\nabc\r\n", then="hang")
     response = await transport.endpoint(raw.url, {}, Timeouts()).post(b"{}", HEADERS)

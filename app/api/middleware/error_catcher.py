@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import exchange
 from app.api.errors import error_response, log_failure, to_moa_error
+from app.errors import Overloaded
+
+RESTART = 1.0
+"""Seconds after which a gateway that stopped may be asked again."""
 
 
 class ErrorCatcher:
@@ -21,6 +27,12 @@ class ErrorCatcher:
             return
         try:
             await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            # Only the server cancels a request: the time to drain is over.
+            if exchange.current(scope).status is None:
+                leaving = Overloaded("The gateway is shutting down", retry_after=RESTART)
+                await error_response(scope, leaving)(scope, receive, send)
+            raise
         except Exception as failure:  # noqa: BLE001 - a client must get an answer to every bug
             here = exchange.current(scope)
             if here.status is None:

@@ -8,21 +8,25 @@ must be declared as JSON, which a page cannot do without a preflight that is nev
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
-from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api import exchange
 from app.api.paths import POLICY_VIOLATION, route_path
-from app.errors import Forbidden, UnsupportedMedia
+from app.errors import Forbidden, InvalidRequest, UnsupportedMedia
 
-_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]*)?", re.IGNORECASE)
+"""RFC 9110 §7.2 without what no host of ours has: no user, no path, no escapes."""
 
 
 class OpenMode:
-    """Raises Forbidden or UnsupportedMedia; `insecure` drops the checks of host and client."""
+    """Refuses what comes from elsewhere; `insecure` drops the checks of host and client.
+
+    Raises Forbidden, UnsupportedMedia, or InvalidRequest for more than one Host.
+    """
 
     def __init__(self, app: ASGIApp, open_paths: AbstractSet[str], *, insecure: bool) -> None:
         self._app = app
@@ -39,7 +43,7 @@ class OpenMode:
         await self._app(scope, receive, send)
 
     def _check(self, scope: Scope) -> None:
-        host = (exchange.header(scope, b"host") or b"").decode("latin-1")
+        host = _host(scope)
         if not self._insecure:
             client = scope.get("client")
             if client and not is_loopback(client[0]):
@@ -51,7 +55,8 @@ class OpenMode:
         origin = exchange.header(scope, b"origin")
         if origin is not None and not _same_origin(origin.decode("latin-1"), host):
             raise Forbidden("Web pages of other origins may not call", code="origin_not_allowed")
-        if scope["method"] in _WITH_BODY and not _is_json(scope):
+        # A page needs a preflight for every other method with a body.
+        if scope["method"] == "POST" and not _is_json(scope):
             raise UnsupportedMedia("Send the body as 'Content-Type: application/json'")
 
 
@@ -69,10 +74,15 @@ def is_loopback(name: str) -> bool:
 @lru_cache(maxsize=256)
 def hostname(host: str) -> str:
     """The name in a Host header, without the port; empty if it is none."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2]).lower() if match else ""
+
+
+def _host(scope: Scope) -> str:
+    hosts: list[bytes] = [value for name, value in scope["headers"] if name == b"host"]
+    if len(hosts) > 1:
+        raise InvalidRequest("The request has more than one Host header")
+    return hosts[0].decode("latin-1") if hosts else ""
 
 
 def _same_origin(origin: str, host: str) -> bool:

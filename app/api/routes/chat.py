@@ -28,13 +28,19 @@ class ChatCompletions:
         """Answer one request."""
         here = exchange.current(scope)
         passed = hops(scope)
-        body = await read_body(receive)
+        own = services(scope)
+        body = await read_body(receive, own.body_patience)
         if body is None:
             here.client_left = True
             return
+        if not body and exchange.header(scope, b"upgrade"):
+            # llhttp takes what follows the head of such a request for the other protocol.
+            raise InvalidRequest(
+                "The body is lost with the header 'Upgrade': set the client to HTTP/1.1"
+            )
         call = parse_chat(body)
-        own = services(scope)
-        run = own.chat.open(call, run_id=secrets.token_hex(12), hops=passed)
+        run_id, caller = secrets.token_hex(12), here.caller or ""
+        run = own.chat.open(call, run_id=run_id, hops=passed, caller=caller)
         here.run = run
         if call.request.stream:
             stream = EventStream(run, own.timing, include_usage=call.include_usage)

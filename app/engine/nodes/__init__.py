@@ -13,14 +13,40 @@ from typing import Annotated, TypeAlias
 from pydantic import Discriminator, Tag
 
 from app.engine.nodes.aggregate import AggregateSpec, OutputAggregateSpec
+from app.engine.nodes.analyse import AnalyseSpec
+from app.engine.nodes.critique import CritiqueSpec
 from app.engine.nodes.propose import ProposeSpec
+from app.engine.nodes.reduce import OutputReduceSpec, ReduceSpec
+from app.engine.nodes.refine import OutputRefineSpec, RefineSpec
+from app.engine.nodes.revise import OutputReviseSpec, ReviseSpec
+from app.engine.nodes.route import RouteSpec
+from app.engine.nodes.select import OutputSelectSpec, SelectSpec
 from app.engine.nodes.spec import BaseNodeSpec
+from app.engine.nodes.vote import OutputVoteSpec, VoteSpec
 
 NODE_KINDS: Mapping[str, type[BaseNodeSpec]] = MappingProxyType(
-    {"propose": ProposeSpec, "aggregate": AggregateSpec}
+    {
+        "propose": ProposeSpec,
+        "aggregate": AggregateSpec,
+        "select": SelectSpec,
+        "vote": VoteSpec,
+        "critique": CritiqueSpec,
+        "revise": ReviseSpec,
+        "refine": RefineSpec,
+        "reduce": ReduceSpec,
+        "analyse": AnalyseSpec,
+    }
 )
 OUTPUT_KINDS: Mapping[str, type[BaseNodeSpec]] = MappingProxyType(
-    {"aggregate": OutputAggregateSpec}
+    {
+        "aggregate": OutputAggregateSpec,
+        "select": OutputSelectSpec,
+        "vote": OutputVoteSpec,
+        "revise": OutputReviseSpec,
+        "refine": OutputRefineSpec,
+        "reduce": OutputReduceSpec,
+        "route": RouteSpec,
+    }
 )
 
 
@@ -39,10 +65,27 @@ def _kind(value: object, default: str) -> object:
 
 
 NodeSpec: TypeAlias = Annotated[
-    Annotated[ProposeSpec, Tag("propose")] | Annotated[AggregateSpec, Tag("aggregate")],
+    Annotated[ProposeSpec, Tag("propose")]
+    | Annotated[AggregateSpec, Tag("aggregate")]
+    | Annotated[SelectSpec, Tag("select")]
+    | Annotated[VoteSpec, Tag("vote")]
+    | Annotated[CritiqueSpec, Tag("critique")]
+    | Annotated[ReviseSpec, Tag("revise")]
+    | Annotated[RefineSpec, Tag("refine")]
+    | Annotated[ReduceSpec, Tag("reduce")]
+    | Annotated[AnalyseSpec, Tag("analyse")],
     Discriminator(_kind_in_layer),
 ]
 """A node in a layer; `kind` is `propose` unless it says otherwise."""
 
-OutputSpec: TypeAlias = OutputAggregateSpec
+OutputSpec: TypeAlias = Annotated[
+    Annotated[OutputAggregateSpec, Tag("aggregate")]
+    | Annotated[OutputSelectSpec, Tag("select")]
+    | Annotated[OutputVoteSpec, Tag("vote")]
+    | Annotated[OutputReviseSpec, Tag("revise")]
+    | Annotated[OutputRefineSpec, Tag("refine")]
+    | Annotated[OutputReduceSpec, Tag("reduce")]
+    | Annotated[RouteSpec, Tag("route")],
+    Discriminator(_kind_of_output),
+]
 """The output node; `kind` is `aggregate` unless it says otherwise."""

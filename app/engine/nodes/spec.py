@@ -68,9 +68,17 @@ class BaseNodeSpec(Spec, ABC):
         """The models it asks in turn, by the field that names them; many kinds ask none."""
         return {}
 
+    def singled_out(self) -> dict[str, str]:
+        """Inputs with a part of their own, by the field that names them."""
+        return {}
+
     def targets(self) -> dict[str, str]:
         """Models that may answer in its place, by the field that names them."""
         return {}
+
+    def needs_layers(self) -> bool:
+        """Whether it works on what layers gave; an output that does not has none before it."""
+        return True
 
 
 class AskingNodeSpec(BaseNodeSpec, SamplingSpec):
@@ -86,7 +94,7 @@ class AskingNodeSpec(BaseNodeSpec, SamplingSpec):
     )
     instruction: str | None = Field(
         default=None,
-        description="Wording that introduces the references, instead of the graph's.",
+        description="Wording that introduces the references, instead of the graph's or the kind's.",
     )
 
     def models_asked(self) -> dict[str, str]:
@@ -95,12 +103,17 @@ class AskingNodeSpec(BaseNodeSpec, SamplingSpec):
         return {"model": self.model, **fallbacks}
 
 
-class InnerNodeSpec(BaseNodeSpec):
+class LayerNodeSpec(BaseNodeSpec):
     """The fields of nodes that stand in a layer."""
+
+    required: bool = Field(
+        default=False, description="Wait for this node until the layer's deadline."
+    )
+
+
+class InnerNodeSpec(LayerNodeSpec):
+    """The fields of nodes of a layer that may answer more than once."""
 
     samples: Annotated[int, Field(ge=1)] = Field(
         default=1, description="How many independent answers it gives."
-    )
-    required: bool = Field(
-        default=False, description="Wait for this node until the layer's deadline."
     )
