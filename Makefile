@@ -13,13 +13,18 @@ content = $(shell cat $(1) | cksum | cut -d ' ' -f 1)
 PROJECT := $(VENV)/.project-$(call content,pyproject.toml requirements/runtime.txt requirements/build.txt)
 MODEL := $(VENV)/.model-$(call content,requirements/local.txt)
 DEV := $(VENV)/.dev-$(call content,requirements/dev.txt)
+CLIENTS := $(VENV)/clients
+CLIENT_LOCKS := $(sort $(wildcard tests/clients/requirements/*.txt))
+CLIENT_PACKAGES := tests/clients/node/package.json
+INSTALLED_CLIENTS := $(CLIENTS)/.made-$(call content,$(CLIENT_LOCKS))
+INSTALLED_PACKAGES := $(CLIENTS)/node/.made-$(call content,$(CLIENT_PACKAGES))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install run demo test check format bench lock clean
+.PHONY: help install run demo test test-clients check format bench lock clean
 
 help: ## List what make can do
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(PROJECT) $(MODEL) ## Make .venv with the command `moa` in it, and the embedded model
 
@@ -31,6 +36,9 @@ demo: install ## Show a streamed run of a graph over scripted models, then end
 
 test: install $(DEV) ## Run every test (one folder: make test ARGS=tests/engine)
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+test-clients: install $(DEV) $(INSTALLED_CLIENTS) $(INSTALLED_PACKAGES) ## Run real clients against a real server, see docs/clients.md
+	$(BIN)/pytest -m clients $(or $(ARGS),tests/clients)
 
 check: install $(DEV) ## Style, types, imports between rooms, freshness of docs and schema
 	$(BIN)/ruff check
@@ -89,6 +97,25 @@ $(MODEL): $(PROJECT)
 	  echo "Use Ollama (set OLLAMA_BASE_URL) or a provider's key instead: see README.md." >&2; \
 	fi
 
+# Each client has an environment of its own: two of them may need different releases of a third.
+$(INSTALLED_CLIENTS): $(DEV)
+	@mkdir -p $(CLIENTS) && for lock in $(CLIENT_LOCKS); do \
+	  name=$$(basename "$$lock" .txt) && echo "Installing the client $$name" && \
+	  $(BIN)/python -m venv --clear --without-pip "$(CLIENTS)/$$name" && \
+	  $(PIP) --python "$(CLIENTS)/$$name/bin/python" install -qq --only-binary :all: \
+	    --require-hashes -r "$$lock" || exit 1; \
+	done
+	@rm -f $(CLIENTS)/.made-* && touch $@
+
+$(INSTALLED_PACKAGES):
+	@rm -rf $(CLIENTS)/node && mkdir -p $(CLIENTS)/node && cp $(CLIENT_PACKAGES) $(CLIENTS)/node
+	@if command -v npm >/dev/null; \
+	then echo "Installing the clients for Node.js" && cd $(CLIENTS)/node && \
+	  npm install --no-package-lock --no-audit --no-fund --ignore-scripts --silent && \
+	  touch $(notdir $@); \
+	else echo "npm is missing: the clients for Node.js are left out." >&2; \
+	fi
+
 lock: $(BIN)/pip ## Pin what pyproject.toml asks for (newer releases: make lock ARGS=--upgrade)
 	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
 	$(BIN)/python -m venv "$$tools" && \
@@ -99,4 +126,7 @@ lock: $(BIN)/pip ## Pin what pyproject.toml asks for (newer releases: make lock 
 	pin requirements/build.in -c requirements/runtime.txt --output-file requirements/build.txt && \
 	pin pyproject.toml --extra dev -c requirements/runtime.txt -c requirements/build.txt \
 	  --output-file requirements/dev.txt && \
-	pin requirements/local.in --no-deps --output-file requirements/local.txt
+	pin requirements/local.in --no-deps --output-file requirements/local.txt && \
+	for client in tests/clients/requirements/*.in; do \
+	  pin "$$client" --output-file "$${client%.in}.txt" || exit 1; \
+	done

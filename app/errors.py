@@ -11,10 +11,12 @@ no text written by an upstream. What only an operator may read goes into `detail
     │   ├── Forbidden             403
     │   ├── ModelNotFound         404
     │   ├── RouteNotFound         404
+    │   ├── ResponseNotFound      404
     │   ├── MethodNotAllowed      405
     │   ├── RequestTimeout        408
     │   ├── PayloadTooLarge       413
     │   ├── UnsupportedMedia      415
+    │   ├── IdempotencyKeyReused  422
     │   └── LoopDetected          508
     ├── UpstreamError             one upstream call failed
     │   ├── UpstreamRejected      the upstream's 400, 404, 413 or 422: the request as sent was wrong
@@ -127,6 +129,14 @@ class RouteNotFound(CallerError):
     kind = "caller_route_not_found"
 
 
+class ResponseNotFound(CallerError):
+    """No such response is stored for this caller."""
+
+    status = 404
+    code = "response_not_found"
+    kind = "caller_response_not_found"
+
+
 class MethodNotAllowed(CallerError):
     """The address exists, the method does not."""
 
@@ -157,6 +167,15 @@ class UnsupportedMedia(CallerError):
     status = 415
     code = "unsupported_media_type"
     kind = "caller_unsupported_media"
+
+
+class IdempotencyKeyReused(CallerError):
+    """The key of an earlier request, with another body: the client means something else."""
+
+    status = 422
+    type = "idempotency_error"
+    code = "idempotency_key_reused"
+    kind = "caller_idempotency_key_reused"
 
 
 class LoopDetected(CallerError):
@@ -322,4 +341,5 @@ class Overloaded(MoaError):
 class InternalError(MoaError):
     """A bug of ours. The message says nothing; the log says all."""
 
+    TOLD: ClassVar[str] = "The gateway failed; its log knows why, under the x-request-id"
     code = "internal_error"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from app.protocol.chat import Batch, ChatRequest
+from app.protocol.json_types import JsonObject
 from app.record import Step
 
 Emit: TypeAlias = Callable[[Batch], Awaitable[None]]
@@ -62,6 +63,18 @@ class Embedder(Protocol):
         """One vector a text, in their order; booked like any upstream call.
 
         Raises an `app.errors.MoaError` where there are none.
+        """
+
+
+@runtime_checkable
+class EmbeddingServer(Protocol):
+    """Answers a client's own request for embeddings: texts or tokens, in the form it wants."""
+
+    async def pass_on(self, params: Mapping[str, object], step: Step) -> list[JsonObject]:
+        """OpenAI's `data` for these body fields, in the order of the inputs; booked like any call.
+
+        `encoding_format` is kept whatever the upstream makes of it. Raises an
+        `app.errors.MoaError` where there are none.
         """
 
 

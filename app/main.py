@@ -19,7 +19,10 @@ from app.api.streaming import Timing
 from app.config import Settings, default_config_path, load_config, load_settings
 from app.errors import ConfigError
 from app.serving.chat import ChatService
+from app.serving.idempotency import Repeats
+from app.serving.responses import ResponseService
 from app.serving.runtime import Runtime, build_runtime
+from app.store.memory import MemoryCache
 from app.telemetry.logs import set_up_logging
 from app.telemetry.metrics import Metrics
 from app.upstream.deployment import Deployment, open_transports
@@ -97,13 +100,16 @@ async def _build(settings: Settings, environ: Mapping[str, str], stack: AsyncExi
 
 def _services(settings: Settings, runtime: Runtime, metrics: Metrics) -> Services:
     secret = settings.user_hash_key
+    chat = ChatService(
+        lambda: runtime,
+        on_end=metrics.observe,
+        hash_key=secret.get_secret_value().encode() if secret else None,
+    )
     return Services(
-        chat=ChatService(
-            lambda: runtime,
-            on_end=metrics.observe,
-            hash_key=secret.get_secret_value().encode() if secret else None,
-        ),
+        chat=chat,
+        responses=ResponseService(chat, MemoryCache(time.monotonic)),
         runtime=lambda: runtime,
         timing=Timing(settings.commit_after, settings.heartbeat, settings.heartbeat_style),
         metrics=metrics.render,
+        repeats=Repeats(MemoryCache(time.monotonic)),
     )

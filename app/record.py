@@ -139,7 +139,10 @@ def _least(one: _Cap | None, other: _Cap | None) -> _Cap | None:
 
 @dataclass(slots=True)
 class RunRecord:
-    """One request's way through the gateway; `model` is what served it, aliases resolved."""
+    """One request's way through the gateway; `model` is what served it, aliases resolved.
+
+    `promised` is how many upstream calls the run has begun or is sure to make.
+    """
 
     run_id: str
     model: str
@@ -148,6 +151,7 @@ class RunRecord:
     seed: int = 0
     caller: str = ""
     caps: Caps = NO_CAPS
+    promised: int = 0
     started: float = 0.0
     ended: float | None = None
     outcome: Outcome = Outcome.RUNNING

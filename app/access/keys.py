@@ -38,6 +38,12 @@ class StaticKeys:
         return found
 
 
+def presented_key(authorization: bytes | None, *api_keys: bytes | None) -> bytes | None:
+    """The key a client sends: as a bearer, else in `x-api-key` (Anthropic) or `api-key` (Azure)."""
+    others = (key.strip() for key in api_keys if key)
+    return (authorization and bearer(authorization)) or next(filter(None, others), None)
+
+
 def bearer(authorization: bytes) -> bytes | None:
     """The key in an `Authorization: Bearer …` header (RFC 6750 §2.1), None if there is none."""
     scheme, _, key = authorization.partition(b" ")

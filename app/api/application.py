@@ -15,7 +15,17 @@ from app.access.keys import StaticKeys
 from app.api.errors import handle
 from app.api.middleware import ordered_middleware
 from app.api.openapi import schema_of
-from app.api.routes import chat, health, metrics, models
+from app.api.paths import every_address
+from app.api.routes import (
+    chat,
+    embeddings,
+    health,
+    messages,
+    metrics,
+    models,
+    responses,
+    text_completions,
+)
 from app.errors import MoaError
 
 DESCRIPTION = "Answers OpenAI's chat completions with graphs of many models."
@@ -45,8 +55,24 @@ def build_application(
     )
     for kind in (MoaError, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, handle)
-    app.router.routes.insert(0, Route(chat.PATH, chat.ChatCompletions(), methods=["POST"]))
-    for part in (models, health, metrics):
+    app.router.routes[:0] = [
+        Route(address, endpoint, methods=["POST"])
+        for path, endpoint in (
+            (chat.PATH, chat.ChatCompletions()),
+            (text_completions.PATH, text_completions.TextCompletions()),
+            (embeddings.PATH, embeddings.Embeddings()),
+        )
+        for address in every_address(path, by_model=True)
+    ]
+    app.router.routes += [
+        Route(address, responses.Responses(), methods=["POST"])
+        for address in every_address(responses.PATH)
+    ]
+    app.router.routes += [
+        Route(messages.PATH, messages.Messages(), methods=["POST"]),
+        Route(messages.COUNT_PATH, messages.CountTokens(), methods=["POST"]),
+    ]
+    for part in (models, responses, health, metrics):
         app.include_router(part.router)
     app.openapi = schema_of(app)  # type: ignore[method-assign] # FastAPI's documented way
     return app

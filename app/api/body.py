@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import anyio
-from starlette.types import Receive
+from starlette.types import Receive, Scope
 
-from app.errors import RequestTimeout
+from app.api import exchange
+from app.errors import InvalidRequest, RequestTimeout
 
 BODY_PATIENCE = 60.0
 """Seconds for a whole body, 32 MiB at 5 Mbit/s; half of one would hold a connection for ever."""
@@ -19,6 +20,24 @@ async def read_body(receive: Receive, patience: float = BODY_PATIENCE) -> bytes 
     with anyio.move_on_after(patience):
         return await _read(receive)
     raise RequestTimeout(f"The body was not whole after {patience:g} s")
+
+
+async def take_body(
+    scope: Scope, receive: Receive, patience: float = BODY_PATIENCE
+) -> bytes | None:
+    """The body of a POST; None, and noted in the exchange, if the client left before it was sent.
+
+    Raises RequestTimeout, and InvalidRequest where the body is lost.
+    """
+    body = await read_body(receive, patience)
+    if body is None:
+        exchange.current(scope).client_left = True
+    elif not body and exchange.header(scope, b"upgrade"):
+        # llhttp takes what follows the head of such a request for the other protocol.
+        raise InvalidRequest(
+            "The body is lost with the header 'Upgrade': set the client to HTTP/1.1"
+        )
+    return body
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api import exchange
+from app.api.paths import allowed_methods, speaks_anthropic
 from app.errors import (
     CallerError,
     GraphFailed,
@@ -22,12 +23,14 @@ from app.errors import (
     RouteNotFound,
     UnsupportedMedia,
 )
+from app.protocol.anthropic.errors import error_bytes as anthropic_bytes
 from app.protocol.error_body import error_bytes, error_headers
 
 _log = logging.getLogger("moa.error")
 
+_MOST_OF_A_PATH = 200
 _BY_STATUS: Mapping[int, tuple[type[CallerError], str]] = {
-    404: (RouteNotFound, "No such address; this API is under /v1"),
+    404: (RouteNotFound, "No such address"),
     405: (MethodNotAllowed, "This address does not accept this method"),
     413: (PayloadTooLarge, "The body is too large"),
     415: (UnsupportedMedia, "The body must be JSON"),
@@ -44,22 +47,35 @@ def to_moa_error(failure: Exception) -> MoaError:
     if isinstance(failure, HTTPException) and failure.status_code < 500:  # noqa: PLR2004 - HTTP
         kind, message = _BY_STATUS.get(failure.status_code, (InvalidRequest, "Not a valid request"))
         return kind(message)
-    return InternalError("The gateway failed; its log knows why, under the x-request-id")
+    return InternalError(InternalError.TOLD)
 
 
 def error_response(scope: Mapping[str, object], failure: Exception) -> Response:
-    """OpenAI's error shape with the right status and headers; leaves one line in the log."""
-    error = to_moa_error(failure)
-    here = exchange.current(dict(scope))
+    """The address's error shape with the right status and headers; leaves one line in the log."""
+    known = dict(scope)
+    error = _with_address(to_moa_error(failure), known)
+    here = exchange.current(known)
     here.error = error
     log_failure(here.request_id, error, failure)
     headers = error_headers(error)
-    if isinstance(failure, HTTPException) and "Allow" in (failure.headers or {}):
-        allowed = (failure.headers or {})["Allow"]
-        headers["allow"] = "GET, HEAD" if allowed == "GET" else allowed
+    if isinstance(failure, HTTPException) and isinstance(error, MethodNotAllowed):
+        headers["allow"] = allowed_methods(known)
     if here.run is not None:
         headers |= here.run.headers()
-    return Response(error_bytes(error), error.status, headers, media_type="application/json")
+    if speaks_anthropic(known):
+        body = anthropic_bytes(error, here.request_id)
+    else:
+        body = error_bytes(error)
+    return Response(body, error.status, headers, media_type="application/json")
+
+
+def _with_address(error: MoaError, scope: dict[str, object]) -> MoaError:
+    if not isinstance(error, RouteNotFound):
+        return error
+    asked = f"{scope['method']} {str(scope['path'])[:_MOST_OF_A_PATH]}"
+    return RouteNotFound(
+        f"No such address: {asked}. This API is under /v1; GET /openapi.json lists all there is"
+    )
 
 
 async def handle(request: Request, failure: Exception) -> Response:

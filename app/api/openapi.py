@@ -7,6 +7,11 @@ from collections.abc import Callable
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.api.openapi_answers import complete
+from app.api.openapi_messages import add_messages
+from app.api.openapi_posts import add_posts
+from app.api.openapi_responses import add_responses
+from app.api.openapi_rules import add_rules
 from app.api.routes.chat import PATH
 from app.protocol.chat_body import body_schema
 from app.protocol.json_types import JsonObject
@@ -55,6 +60,11 @@ def _build(app: FastAPI) -> JsonObject:
             },
         }
     }
+    add_messages(document)
+    add_responses(document, _error_schema())
+    add_posts(document)
+    complete(document, _error_schema())
+    add_rules(document)
     return document
 
 

@@ -10,6 +10,8 @@ from starlette.types import Scope
 from app.api.body import BODY_PATIENCE
 from app.api.streaming import Timing
 from app.serving.chat import ChatService
+from app.serving.idempotency import Repeats
+from app.serving.responses import ResponseService
 from app.serving.runtime import Runtime
 
 
@@ -17,13 +19,16 @@ from app.serving.runtime import Runtime
 class Services:
     """`runtime` gives the current one; `metrics` the text of all metrics.
 
-    `body_patience` is in seconds, for the whole body of a request.
+    `body_patience` is in seconds, for the whole body of a request; `repeats` are the requests that
+    a client may repeat.
     """
 
     chat: ChatService
+    responses: ResponseService
     runtime: Callable[[], Runtime]
     timing: Timing
     metrics: Callable[[], bytes]
+    repeats: Repeats
     body_patience: float = BODY_PATIENCE
 
 

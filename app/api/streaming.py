@@ -11,6 +11,7 @@ import asyncio
 import math
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import anyio
 import orjson
@@ -19,10 +20,11 @@ from starlette.types import Receive, Scope, Send
 from app.api import exchange
 from app.api.errors import log_failure, to_moa_error
 from app.errors import Overloaded
+from app.interfaces import Emit
 from app.protocol.answer import Answer
 from app.protocol.chat import Batch, says_something
-from app.protocol.stream import ChunkEncoder, HeartbeatStyle, error_event
-from app.serving.chat import ChatRun
+from app.protocol.dialect import HeartbeatStyle, StreamDialect, WholeDialect
+from app.protocol.json_types import JsonObject
 
 _STREAM_HEADERS = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
@@ -47,13 +49,26 @@ class Timing:
     farewell: float = 1.0
 
 
-def answer_id(run: ChatRun) -> str:
-    """The `id` on the wire, the same in all chunks."""
-    return f"chatcmpl-{run.record.run_id}"
+class Run(Protocol):
+    """What is answered: a `ChatRun`, or something around one."""
+
+    async def execute(self, emit: Emit) -> None:
+        """Answer into `emit`, once. Raises a MoaError where there is no whole answer."""
+
+    def usage(self) -> JsonObject:
+        """OpenAI's `usage`, after the run."""
+
+    def extension(self) -> JsonObject | None:
+        """The `moa` object, after the run."""
+
+    def headers(self) -> dict[str, str]:
+        """What is known of the run so far."""
 
 
-async def send_whole(run: ChatRun, scope: Scope, receive: Receive, send: Send) -> None:
-    """Run, then answer with one `chat.completion`. Raises what the run raises."""
+async def send_whole(
+    run: Run, dialect: WholeDialect, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Run, then answer with one JSON object. Raises what the run raises."""
     answer = Answer()
 
     async def collect(batch: Batch) -> None:
@@ -71,15 +86,7 @@ async def send_whole(run: ChatRun, scope: Scope, receive: Receive, send: Send) -
         return
     if failure is not None:
         raise failure
-    body = orjson.dumps(
-        answer.to_wire(
-            id=answer_id(run),
-            created=int(time.time()),
-            model=run.model,
-            usage=run.usage(),
-            moa=run.extension(),
-        )
-    )
+    body = orjson.dumps(dialect(answer, run.usage(), run.extension()))
     length = (b"content-length", str(len(body)).encode())
     headers = [*_WHOLE_HEADERS, length, *_encoded(run.headers())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -98,16 +105,13 @@ class EventStream:
 
     Late commit: the response begins with the first output token, or after `commit_after`; a
     failure before that is raised and becomes a real HTTP status. After it, a failure is one error
-    event and the end, with no `[DONE]`.
+    event and the end.
     """
 
-    def __init__(self, run: ChatRun, timing: Timing, *, include_usage: bool) -> None:
+    def __init__(self, run: Run, timing: Timing, dialect: StreamDialect) -> None:
         self._run = run
         self._timing = timing
-        self._include_usage = include_usage
-        self._encoder = ChunkEncoder(
-            answer_id(run), int(time.time()), run.model, include_usage=include_usage
-        )
+        self._dialect = dialect
         self._committed = self._ended = False
         self._writing = False
         self._beating: anyio.Event | None = None
@@ -143,7 +147,7 @@ class EventStream:
         return failure
 
     async def _emit(self, batch: Batch) -> None:
-        events = self._encoder.encode(batch)
+        events = self._dialect.encode(batch)
         if not self._committed:
             events = self._take_early() + events
             if not says_something(batch):
@@ -152,8 +156,7 @@ class EventStream:
             await self._write(events)
 
     async def _finish(self) -> None:
-        usage = self._run.usage() if self._include_usage else None
-        end = self._encoder.finish(usage, self._run.extension())
+        end = self._dialect.finish(self._run.usage(), self._run.extension())
         await self._end(self._take_early() + end)
 
     async def _fail(self, scope: Scope, failure: Exception) -> None:
@@ -162,7 +165,7 @@ class EventStream:
         here = exchange.current(scope)
         here.error = to_moa_error(failure)
         log_failure(here.request_id, here.error, failure)
-        await self._end(error_event(here.error))
+        await self._end(self._dialect.failure(here.error))
 
     async def _take_leave(self, scope: Scope) -> None:
         """End a stream that the server cuts off; before the commit that is the catcher's."""
@@ -172,7 +175,7 @@ class EventStream:
         here.error = Overloaded("The server is shutting down; ask again", retry_after=1)
         log_failure(here.request_id, here.error, here.error)
         with anyio.move_on_after(self._timing.farewell, shield=True):
-            await self._write(error_event(here.error), more=False)
+            await self._write(self._dialect.failure(here.error), more=False)
 
     async def _end(self, events: bytes) -> None:
         """Send the last words. No deadline of the run is left to end this if nobody takes them."""
@@ -231,7 +234,7 @@ class EventStream:
                 return self._commit_at - now
             await self._beat(self._take_early())
         elif now >= self._last_sent + self._silence:
-            await self._beat(self._encoder.heartbeat(self._timing.style))
+            await self._beat(self._dialect.heartbeat(self._timing.style))
         return self._last_sent + self._silence - now
 
     def _take_early(self) -> bytes:

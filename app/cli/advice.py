@@ -18,7 +18,7 @@ from app.cli.advice_on_nodes import (
     readers,
 )
 from app.engine.graph import Graph, Layer, Writer
-from app.engine.measure import layer_calls, output_calls
+from app.engine.measure import layer_calls, least_output_calls
 
 
 def advice(graph: Graph, seeded: Collection[str] = (), unpriced: Collection[str] = ()) -> list[str]:
@@ -102,7 +102,7 @@ def _on_caps(graph: Graph, unpriced: Collection[str]) -> Iterator[str]:
             f"caps.max_cost of {graph.caps.max_cost} USD cannot be kept, since there is no price "
             f"for {', '.join(unpriced)}: set their `price`"
         )
-    begun, least = 0, output_calls(graph, at_most=1)
+    begun, least = 0, least_output_calls(graph)
     for number, layer in enumerate(graph.layers, 1):
         begun += layer_calls(graph, layer)
         if graph.caps.max_calls is not None and begun + least > graph.caps.max_calls:

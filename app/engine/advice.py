@@ -23,7 +23,7 @@ _VERSION = "advice:1:"
 class Advice:
     """What the panel of one graph said, by caller and user turn.
 
-    `ttl` is in seconds since it was last used.
+    `graph` tells the graph and its settings; `ttl` is in seconds since it was last used.
     """
 
     def __init__(self, store: Cache, graph: str, ttl: float) -> None:

@@ -54,8 +54,10 @@ async def ask(
     """
     first: MoaError | None = None
     for position, model in enumerate(models):
-        if position and not may_fall_back(step):
-            break
+        if position:
+            if not may_fall_back(step):
+                break
+            step.run.promised += 1
         gate = FirstToken(emit)
         try:
             await model.answer(build(model), step, gate)
@@ -65,7 +67,7 @@ async def ask(
             first = first or error
             continue
         if not gate.seen:
-            if model is not models[-1] and may_fall_back(step):
+            if position + 1 < len(models) and may_fall_back(step):
                 first = first or UpstreamEmpty("The answer was empty.")
                 continue
             await gate.release()

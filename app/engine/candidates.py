@@ -38,8 +38,9 @@ def read_candidate(
 
     Raises UpstreamMalformed if it calls a tool that is not among those offered.
     """
-    calls = list(_calls(answer))
-    if any(_name(call) not in offered for call in calls):
+    calls = list(_calls(answer, 0))
+    every = (call for index in range(answer.choices) for call in _calls(answer, index))
+    if any(_name(call) not in offered for call in every):
         raise UpstreamMalformed("The answer called a tool that was not offered.")
     read = read_reference(answer, node=node, sample=sample)
     if read is None and not calls:
@@ -107,10 +108,10 @@ def _one_line(call: JsonObject) -> str:
     return " ".join(told.split())
 
 
-def _calls(answer: Answer) -> Iterator[JsonObject]:
-    """The tool calls of an answer, the deprecated `function_call` too."""
-    yield from answer.tool_calls(0)
-    legacy = answer.message(0).get("function_call")
+def _calls(answer: Answer, index: int) -> Iterator[JsonObject]:
+    """The tool calls of one choice of an answer, the deprecated `function_call` too."""
+    yield from answer.tool_calls(index)
+    legacy = answer.message(index).get("function_call")
     if isinstance(legacy, dict) and legacy.get("name"):
         yield {"function": legacy}
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 import anyio
 
 from app.engine.graph import OUTPUT, Graph, Layer
-from app.engine.measure import layer_calls, output_calls
+from app.engine.measure import layer_calls, least_output_calls, output_calls
 from app.errors import CapReached, DeadlineExceeded, MoaError
 from app.record import FREE, CallRecord, Caps, Degradation, Step
 
@@ -21,6 +21,12 @@ PANEL_SHARE = 0.8
 """The part of a request's time that its layers may use, so that the output node has the rest."""
 SOON = 0.01
 """Seconds that are not worth beginning a layer for; timers are no more exact than that."""
+
+
+def patience(seconds: float, share: float) -> float:
+    """So many seconds, or this share of the time left if that is less: others come after."""
+    left = anyio.current_effective_deadline() - anyio.current_time()
+    return min(seconds, share * left)
 
 
 class Cap(StrEnum):
@@ -48,10 +54,20 @@ def known_cost(calls: Sequence[CallRecord]) -> Decimal:
     return sum((call.cost or FREE for call in calls), FREE)
 
 
+def may_ask_again(step: Step) -> bool:
+    """Whether there is room for one more call; an inner node leaves room for the output's."""
+    return _has_room(step, 1 if step.is_output else 2)
+
+
 def may_fall_back(step: Step) -> bool:
-    """Whether the run has room for a fallback; an inner node leaves room for the output's call."""
+    """Whether there is room for a fallback besides the calls that the run is sure to make."""
+    owed = step.run.promised + 1 - len(step.run.calls)
+    return _has_room(step, max(owed, 1 if step.is_output else 2))
+
+
+def _has_room(step: Step, wanted: int) -> bool:
     run = step.run
-    cap = short_of(run.caps, run.calls, 1 if step.is_output else 2)
+    cap = short_of(run.caps, run.calls, wanted)
     if cap is not None:
         run.note("cap_reached", step.node, cap)
         run.degrade(Degradation.CAP_REACHED)
@@ -81,18 +97,20 @@ class Allowance:
         """Whether a layer may begin; its calls must leave room for the output's."""
         wanted = 0
         if self._has_limits:
-            wanted = layer_calls(self._graph, layer) + output_calls(self._graph, at_most=1)
-        return self._covers(f"layer {number}", wanted)
+            wanted = layer_calls(self._graph, layer) + least_output_calls(self._graph)
+        return self._covers(f"layer {number}", wanted) and self._promise(wanted)
 
-    def covers_output(self) -> bool:
-        """Whether the output node may ask all it wants to; if not, it asks once all the same."""
+    def covers_output(self, references: int) -> bool:
+        """Whether the output node may ask all it wants to of these references; once it may."""
         wanted = 0
         if self._has_limits:
             self._declare_unpriced()
-            several = output_calls(self._graph)
-            is_single = several == output_calls(self._graph, at_most=1)
+            several = output_calls(self._graph, references)
+            is_single = several <= least_output_calls(self._graph)
             wanted = 0 if is_single and self._graph.on_cap == "degrade" else several
-        return self._covers(OUTPUT, wanted)
+        is_covered = self._covers(OUTPUT, wanted)
+        self._promise(wanted if wanted and is_covered else 1)
+        return is_covered
 
     def bounded(self, layer: Layer) -> Layer:
         """The layer as this run waits for it: no more answers and no longer than it may."""
@@ -116,6 +134,12 @@ class Allowance:
         unit = "upstream calls" if cap is Cap.CALLS else "USD"
         what = f"The graph '{name}' came to its cap before an answer ({unit}: {most})."
         return CapReached(what, should_retry=False)
+
+    def _promise(self, calls: int) -> bool:
+        """Hold so many calls from fallbacks; those of nested graphs are part of it. True."""
+        if not self._is_nested:
+            self._record.promised = len(self._record.calls) + calls
+        return True
 
     def _declare_unpriced(self) -> None:
         run = self._record

@@ -1,7 +1,7 @@
 """The answer in a text, and the form in which two answers are compared for votes. Pure.
 
-All of it is linear in the length of the text, whatever the text is; only an operator's own
-pattern takes as long as he wrote it to.
+All of it is linear in the length of the text, whatever the text is; what an operator's own
+pattern is shown is as long as `pattern` finds harmless.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import re
 import unicodedata
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Literal, TypeAlias
 
+from app.engine.pattern import read_pattern
+
 Rule: TypeAlias = Literal["answer", "whole", "last_line", "last_number", "boxed", "choice", "regex"]
 """Where in a text its answer is; `regex` needs a pattern with one group."""
-
-LONGEST_SEARCHED = 20_000
-"""Characters at the end of a text in which an operator's pattern is searched."""
 
 # "The answer is", "Final answer:", "the answer to this is", and GSM8K's "####".
 _LEAD_IN = re.compile(
@@ -134,9 +134,14 @@ def _choice(text: str) -> str | None:
 
 
 def _by_pattern(text: str, pattern: re.Pattern[str]) -> str | None:
-    match = _last(pattern, text[-LONGEST_SEARCHED:])
+    match = _last(pattern, text[-_length_for(pattern.pattern) :])
     found: str | None = match[1] if match else None
     return found
+
+
+@lru_cache
+def _length_for(source: str) -> int:
+    return read_pattern(source).length
 
 
 _RULES: Mapping[str, Callable[[str], str | None]] = MappingProxyType(

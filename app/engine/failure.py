@@ -16,12 +16,13 @@ def graph_failed(what: str, failures: Sequence[NodeFailure], *, billed: bool) ->
 
     429 with the smallest Retry-After if all were rate limited, 504 if all timed out, the
     upstreams' own 400, 413 or 422 if all found the request wrong, else 502. Once a call was
-    billed, SDKs are told not to pay for the same failure again, unless waiting helps; nor does it
-    help where caps were reached.
+    billed, SDKs are told not to pay for the same failure again, unless waiting helps; nor does a
+    second try help where it helps none of the nodes.
     """
     causes = [failure.error for failure in failures if not isinstance(failure.error, NodeSkipped)]
     status = _status(causes)
     capped = bool(causes) and all(isinstance(cause, CapReached) for cause in causes)
+    hopeless = bool(causes) and all(cause.should_retry is False for cause in causes)
     blame = causes[0] if capped or status in CALLERS_FAULT else None
     return GraphFailed(
         f"{what}: {_told(failures)}." if failures else f"{what}.",
@@ -32,7 +33,9 @@ def graph_failed(what: str, failures: Sequence[NodeFailure], *, billed: bool) ->
         retry_after=min((e.retry_after for e in causes if e.retry_after is not None), default=None)
         if status in RETRY_HELPS
         else None,
-        should_retry=False if capped or (billed and status not in RETRY_HELPS) else None,
+        should_retry=False
+        if capped or hopeless or (billed and status not in RETRY_HELPS)
+        else None,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias
 import anyio
 from pydantic import Field
 
+from app.engine.caps import patience
 from app.engine.graph import Chooser, Layer, Node, Turn
 from app.engine.panel import Panel
 from app.engine.reference import Reference
@@ -25,6 +26,9 @@ from app.interfaces import ChatModel, Embedder
 
 Measure: TypeAlias = Literal["ngram", "embedding"]
 """What likeness is: shared n-grams, or the cosine of embeddings."""
+
+SHARE = 0.5
+"""Of the time left to a request a gate waits so much for its model: the output comes after it."""
 
 TurnOf: TypeAlias = Callable[[Node, tuple[Reference, ...]], Turn]
 """Makes the turn of a gate on these references."""
@@ -109,6 +113,6 @@ async def likeness(
     embedder: object = turn.node.models[0] if turn.node.models else None
     if not isinstance(embedder, Embedder):
         raise InternalError("An internal error.", detail="an embedder that makes no embeddings")
-    with anyio.move_on_after(deadline):
+    with anyio.move_on_after(patience(deadline, SHARE)):
         return similarity_of_vectors(await embedder.embed(texts, turn.step))
     raise DeadlineExceeded("There were no embeddings within the layer's deadline.")

@@ -82,6 +82,11 @@ class Node:
     samples: int = 1
     required: bool = False
 
+    @property
+    def watches_time(self) -> bool:
+        """Whether it shares the time it has among several things: a judge, a nested graph."""
+        return isinstance(self.kind, Chooser) or any(isinstance(m, Nesting) for m in self.models)
+
 
 @dataclass(frozen=True, slots=True)
 class Layer:

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import anyio
+
 from app.engine.graph import Layer, Node
 
 T = TypeVar("T")
@@ -57,10 +59,18 @@ async def race(
     good = 0
     clock = asyncio.get_running_loop().time
     over = asyncio.timeout(layer.deadline)
+    ends = min(clock() + layer.deadline, anyio.current_effective_deadline())
 
     async def sit(place: int, seat: Seat) -> None:
         nonlocal good
-        result = results[place] = await attempt(seat)
+        if seat.node.watches_time:
+            # A task of asyncio's inherits no deadline.
+            with anyio.CancelScope(deadline=ends) as scope:
+                result = results[place] = await attempt(seat)
+            if scope.cancelled_caught:
+                return
+        else:
+            result = results[place] = await attempt(seat)
         waited_for.discard(place)
         good += is_good(result)
         if good >= layer.quorum and not waited_for and not over.expired():

@@ -16,7 +16,11 @@ def worst_case_calls(graph: Graph) -> int:
 
     def calls(node: Node) -> int:
         each = sum(_inside(model, worst_case_calls) for model in node.models)
-        return node.kind.asks(references_seen(graph, node)) * each + _most(node, worst_case_calls)
+        is_output = node is graph.output
+        asks = node.kind.asks(output_sees(graph) if is_output else references_seen(graph, node))
+        if is_output and graph.policy.tools == "pick":
+            asks = max(1, asks)  # it judges the candidates, however few references it would see
+        return asks * each + _most(node, worst_case_calls)
 
     return sum(calls(node) * node.samples for node in _nodes(graph))
 
@@ -32,9 +36,15 @@ def layer_calls(graph: Graph, layer: Layer) -> int:
     return sum(_along(graph, node, expected_calls) * node.samples for node in nodes)
 
 
-def output_calls(graph: Graph, *, at_most: int | None = None) -> int:
-    """Upstream calls of the output node if nothing fails and it asks so often at most."""
-    return _along(graph, graph.output, expected_calls, at_most)
+def output_calls(graph: Graph, references: int) -> int:
+    """Upstream calls of the output node if nothing fails and it sees so many references."""
+    return _calls_along(graph.output, expected_calls, graph.output.kind.asks(references))
+
+
+def least_output_calls(graph: Graph) -> int:
+    """Upstream calls of an output node that asks once, if it asks at all, wherever layers end."""
+    asks = graph.output.kind.asks(sum(given_by(graph).values()))
+    return _calls_along(graph.output, expected_calls, min(1, asks))
 
 
 def depth(graph: Graph) -> int:
@@ -67,11 +77,13 @@ def given_by(graph: Graph) -> dict[str, int]:
     return given
 
 
-def _along(graph: Graph, node: Node, measure: Measure, at_most: int | None = None) -> int:
-    """A measure of one node's calls, each first model answering, if it asks so often at most."""
+def _along(graph: Graph, node: Node, measure: Measure) -> int:
+    """A measure of one node's calls, each first model answering."""
+    return _calls_along(node, measure, node.kind.asks(references_seen(graph, node)))
+
+
+def _calls_along(node: Node, measure: Measure, asks: int) -> int:
     first = _inside(node.models[0], measure) if node.models else 0
-    asks = node.kind.asks(references_seen(graph, node))
-    asks = asks if at_most is None else min(asks, at_most)
     return asks * first + _most(node, measure)
 
 
@@ -92,3 +104,16 @@ def _nodes(graph: Graph) -> Iterator[Node]:
 def references_seen(graph: Graph, reader: Node) -> int:
     """How many references a node sees at most."""
     return sum(given_by(graph).get(name, 0) for name in reader.inputs)
+
+
+def output_sees(graph: Graph) -> int:
+    """How many references the output node sees at most, where a panel may stop early too."""
+    given, inputs = given_by(graph), graph.output.inputs
+    most, before = references_seen(graph, graph.output), list[str]()
+    for layer in graph.layers:
+        names = [node.name for node in layer.nodes]
+        before += names
+        if layer.stop is not None:
+            seen = (given[name] for name in before if name in inputs or name in names)
+            most = max(most, sum(seen))
+    return most

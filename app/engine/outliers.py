@@ -72,9 +72,9 @@ class Filter(Chooser):
     threshold: float
     deadline: float
 
-    def asks(self, references: int) -> int:  # noqa: ARG002 - one batch, however many
-        """One call for embeddings; without a model it comes to none."""
-        return 1
+    def asks(self, references: int) -> int:
+        """One call for embeddings if there may be a majority; without a model it comes to none."""
+        return int(references >= FEWEST)
 
     async def choose(self, turn: Turn) -> tuple[Reference, ...]:
         """All references but the outliers, which are noted; what is no answer always stays."""

@@ -56,8 +56,9 @@ class Panel:
             self._record.note("quorum_missed", f"layer {number}", f"{raced.good}/{layer.quorum}")
 
     def of(self, names: Sequence[str]) -> tuple[Reference, ...]:
-        """All references of these nodes, in the order named."""
-        return tuple(reference for name in names for reference in self._references.get(name, ()))
+        """All references of these nodes, in the order named; one that was chosen too comes once."""
+        every = (each for name in names for each in self._references.get(name, ()))
+        return tuple(dict.fromkeys(every))
 
     def given(self, node: Node) -> dict[str, tuple[Reference, ...]]:
         """What each input of a node gave, by its name."""

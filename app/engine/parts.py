@@ -43,7 +43,8 @@ class Furnisher:
     def furnished(self, graph: Graph, spec: GraphSpec) -> Graph:
         """The graph with what its spec wants of them."""
         if self._store is not None and spec.advice_ttl and spec.tool_turns == "skip":
-            graph = replace(graph, advice=Advice(self._store, graph.name, spec.advice_ttl))
+            told = f"{graph.name} {spec.model_dump_json()}"
+            graph = replace(graph, advice=Advice(self._store, told, spec.advice_ttl))
         if self._proposals is not None and spec.cache is not None:
             keeping = Keeping(graph.name, spec.cache.ttl, spec.cache.scope)
             layers = tuple(_kept(layer, self._proposals, keeping) for layer in graph.layers)

@@ -79,6 +79,9 @@ def _ways_of(operator: str, argument: Any, length: int) -> float:
         return most * _ways(body, length) + math.log(max(1, most - least + 1))
     if operator in _BODY_AT:
         return _ways(argument[_BODY_AT[operator]], length)
+    if operator == "GROUPREF":
+        # One way, but each try compares as much as the group has taken.
+        return math.log(length)
     return _ways(argument, length) if operator == "ATOMIC_GROUP" else 0.0
 
 

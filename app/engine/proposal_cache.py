@@ -121,7 +121,8 @@ class CachedModel:
         """A digest of everything that determines the call, and of who may share it."""
         keeping = self._keeping
         whose = f"key:{step.run.caller}" if keeping.scope == "key" else "all"
-        place = [whose, keeping.graph, step.node, step.sample]
+        # The path tells the samples of a nested graph apart, each with samples of its own.
+        place = [whose, keeping.graph, step.graph, step.node, step.sample]
         # Each part is JSON, so none can run into the next.
         parts = (
             self._identity,

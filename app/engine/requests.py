@@ -55,7 +55,8 @@ def output_request(turn: Turn, model: ChatModel) -> ChatRequest:
         conversation = Conversation(tuple(with_system(conversation.messages, turn.node.system)))
     reserved = output_cap(params) or _uncapped(model.abilities)
     shown = _shown(turn, conversation, model.abilities, reserved)
-    return ChatRequest(shown, params, stream=turn.request.stream)
+    asked = turn.request
+    return ChatRequest(shown, params, asked.stream, after_tools=asked.is_tool_turn)
 
 
 def _uncapped(abilities: Abilities) -> int:

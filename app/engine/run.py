@@ -154,11 +154,11 @@ class GraphRun:
 
     async def _conclude(self) -> None:
         policy, output = self._graph.policy, self._graph.output
-        self._may_ask_often = self._allowance.covers_output()
         try:
             references = self._panel.seen_by(output, needs_some=policy.on_empty == "error")
         except NodeSkipped:
             references = ()
+        self._may_ask_often = self._allowance.covers_output(len(references))
         if output.inputs and len(references) < policy.min_references:
             if policy.on_empty == "error":
                 raise self._nothing_to_aggregate(len(references))

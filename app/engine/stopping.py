@@ -14,7 +14,8 @@ from typing import Annotated, Literal, Self, TypeAlias
 import anyio
 from pydantic import Field, model_validator
 
-from app.engine.gates import GateSpec, comparable, likeness
+from app.engine.caps import patience
+from app.engine.gates import SHARE, GateSpec, comparable, likeness
 from app.engine.graph import Chooser, Turn
 from app.engine.judging import ask_judge
 from app.engine.reference import Reference
@@ -83,9 +84,9 @@ class Stop(Chooser):
     threshold: float
     deadline: float
 
-    def asks(self, references: int) -> int:  # noqa: ARG002 - one question, however many
-        """One question, to a judge or an embedder."""
-        return 1
+    def asks(self, references: int) -> int:
+        """One question, to a judge or an embedder, if there may be two to compare."""
+        return int(references >= FEWEST)
 
     async def choose(self, turn: Turn) -> tuple[Reference, ...]:
         """All the references where they agree; says so in the record."""
@@ -112,7 +113,7 @@ class Stop(Chooser):
 
     async def _judged(self, answers: tuple[Reference, ...], turn: Turn) -> bool:
         verdict = None
-        with anyio.move_on_after(self.deadline) as scope:
+        with anyio.move_on_after(patience(self.deadline, SHARE)) as scope:
             verdict = read_verdict((await ask_judge(turn, answers, INSTRUCTION, CLOSING)).text)
         if scope.cancelled_caught:
             raise DeadlineExceeded("The judge did not answer within the layer's deadline.")

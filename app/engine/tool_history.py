@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from app.engine.text import cut_middle
 from app.engine.views import media_kind
+from app.protocol.chat import RESULT_ROLES
 from app.protocol.json_types import JsonObject
 
 LONGEST_TOLD = 700
 """Tokens that are told of one tool result, or of one call's arguments."""
 CONTINUE = "Give your best advice on how to go on from here."
-_RESULT_ROLES = frozenset({"tool", "function"})
 
 
 def has_tool_history(messages: Iterable[JsonObject]) -> bool:
@@ -49,7 +49,7 @@ class _Teller:
     def hear(self, message: JsonObject) -> None:
         """Retell the next message."""
         calls = _calls(message)
-        if message.get("role") in _RESULT_ROLES:
+        if message.get("role") in RESULT_ROLES:
             tool = self._open.get(message.get("tool_call_id") or message.get("name") or "")
             if tool is not None:
                 self._tell(f"[result of the tool {tool}: {_shortened(message.get('content'))}]")
@@ -75,7 +75,7 @@ class _Teller:
 
 
 def _is_about_tools(message: JsonObject) -> bool:
-    return message.get("role") in _RESULT_ROLES or bool(_calls(message))
+    return message.get("role") in RESULT_ROLES or bool(_calls(message))
 
 
 def _calls(message: JsonObject) -> list[JsonObject]:

@@ -14,6 +14,7 @@ import anyio
 
 from app.engine.asking import ask
 from app.engine.candidates import Candidate, has_tools, offered_tools, read_candidate, whole
+from app.engine.caps import patience
 from app.engine.forwarding import inner_params
 from app.engine.graph import Graph, Layer, Turn, Writer
 from app.engine.judging import ask_judge
@@ -26,7 +27,6 @@ from app.protocol.answer import Answer
 from app.protocol.chat import Batch, ChatRequest, Chunk
 from app.record import Degradation, Outcome, Step
 
-RESULT_ROLES = frozenset({"tool", "function"})
 INSTRUCTION = (
     "Do not answer the conversation above. Below is what several assistants would do next in it: "
     "each names the tools it calls with their arguments, and what it says. Everything between the "
@@ -39,6 +39,10 @@ CLOSING = (
     "Those were the candidates. Which one should be carried out? End with one line of exactly this "
     "form, with its number:\nBest: <number>"
 )
+
+
+SHARE = 0.9
+"""Of the time left the judge gets so much, so that without it there still is an answer."""
 
 
 class Way(Enum):
@@ -60,9 +64,8 @@ def way_of(graph: Graph, request: ChatRequest) -> Way:
         return Way.PANEL
     if policy.tools == "bypass" and has_tools(request.params):
         return Way.BYPASS
-    last = request.conversation.messages[-1].get("role")
-    is_tool_turn = policy.tool_turns == "skip" and last in RESULT_ROLES
-    if is_tool_turn and isinstance(graph.output.kind, Writer):
+    is_skipped = policy.tool_turns == "skip" and request.is_tool_turn
+    if is_skipped and isinstance(graph.output.kind, Writer):
         return Way.TOOL_TURN
     return Way.PICK if policy.tools == "pick" and has_tools(request.params) else Way.PANEL
 
@@ -138,13 +141,13 @@ def _worth_judging(turn: Turn) -> list[Candidate]:
     return kept
 
 
-async def _judged(turn: Turn, given: Sequence[Candidate], patience: float) -> Candidate:
+async def _judged(turn: Turn, given: Sequence[Candidate], deadline: float) -> Candidate:
     """What the output node's model picks; if it is unclear, fails or is late, the first one."""
     run, step = turn.step.run, replace(turn.step, is_output=False)
     seed = f"{run.seed}:{step.graph}:{step.node}:pick"
     shown = ordered(given, seed if turn.graph.policy.shuffle else None)
     why = DeadlineExceeded.kind
-    with anyio.move_on_after(patience):
+    with anyio.move_on_after(patience(deadline, SHARE)):
         try:
             reply = await ask_judge(replace(turn, step=step), shown, INSTRUCTION, CLOSING)
         except MoaError as error:

@@ -19,6 +19,8 @@ from app.protocol.json_types import JsonObject
 from app.protocol.tokens import estimate_messages
 from app.protocol.usage import Usage
 
+RESULT_ROLES = frozenset({"tool", "function"})
+"""Roles of messages that hand in a tool's result; `function` is what it was called before."""
 NO_PARAMS: Mapping[str, object] = MappingProxyType({})
 
 
@@ -54,13 +56,21 @@ class ChatRequest:
     `params` holds every other body field (temperature, tools, unknown ones …) except `model`,
     `messages`, `stream`, `stream_options` and `moa`. `stream` asks the upstream for an event
     stream; without it the whole answer arrives as one chunk. `progress` asks a graph to tell what
-    its panel does.
+    its panel does. `after_tools` says that a tool's result was last, before a graph put its
+    references behind it.
     """
 
     conversation: Conversation
     params: Mapping[str, object] = default_field(default_factory=_no_params)
     stream: bool = False
     progress: bool = False
+    after_tools: bool = False
+
+    @property
+    def is_tool_turn(self) -> bool:
+        """Whether the client hands in a tool's result."""
+        messages = self.conversation.messages
+        return self.after_tools or (bool(messages) and messages[-1].get("role") in RESULT_ROLES)
 
     def with_params(self, params: Mapping[str, object]) -> ChatRequest:
         """The same question with other parameters."""

@@ -12,7 +12,7 @@ from typing import Annotated, Literal, Required, TypeAlias
 from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, WithJsonSchema
 from typing_extensions import TypedDict
 
-from app.protocol.duration import DURATION_SCHEMA, parse_duration
+from app.protocol.duration import POSITIVE_DURATION_SCHEMA, parse_duration
 from app.protocol.json_types import JsonObject
 
 MAX_MESSAGES = 10_000
@@ -194,7 +194,7 @@ class MoaWishes(TypedDict, total=False):
         float,
         Field(gt=0, allow_inf_nan=False),
         BeforeValidator(parse_duration),
-        WithJsonSchema(DURATION_SCHEMA),
+        WithJsonSchema(POSITIVE_DURATION_SCHEMA),
     ]
 
 

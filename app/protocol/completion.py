@@ -12,7 +12,7 @@ from app.protocol.chat import NO_PARAMS, Chunk
 from app.protocol.json_types import JsonObject
 from app.protocol.usage import Usage, parse_usage
 
-EXTRAS = ("service_tier", "system_fingerprint")
+EXTRAS = ("service_tier", "system_fingerprint", "moderation", "metadata")
 """Fields of a chunk as a whole that are handed on to the client."""
 
 
@@ -146,9 +146,13 @@ def _complete_choice(choice: JsonObject, position: int, tools: ToolNumbers) -> N
 
 
 def _extras(source: JsonObject) -> Mapping[str, object]:
-    if source.get("system_fingerprint") is None and source.get("service_tier") is None:
-        return NO_PARAMS
-    return {name: source[name] for name in EXTRAS if source.get(name) is not None}
+    found: JsonObject | None = None
+    for name in EXTRAS:
+        value = source.get(name)
+        if value is not None:
+            found = found or {}
+            found[name] = value
+    return NO_PARAMS if found is None else found
 
 
 def _usage(source: JsonObject, choices: Sequence[JsonObject] | None) -> Usage | None:

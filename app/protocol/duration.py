@@ -18,6 +18,19 @@ DURATION_SCHEMA = {
 }
 """The JSON Schema of what `parse_duration` takes."""
 
+POSITIVE_DURATION_SCHEMA = {
+    "anyOf": [
+        {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST},
+        {
+            "type": "string",
+            "pattern": r"^(?=[0-9.]*[1-9])"
+            r"([0-9]{1,5}(\.[0-9]{1,3})?(ms|s)|[0-9]{1,4}m|[0-9]{1,2}h)$",
+        },
+    ],
+    "description": "Seconds, or a duration such as 500ms, 5s, 2m, 1h; more than nothing",
+}
+"""The same where nothing is no duration; promises less than `parse_duration` takes."""
+
 
 def parse_duration(value: object) -> object:
     """Seconds from `5`, `0.5`, `"500ms"`, `"5s"`, `"2m"` or `"1h"`; others are handed back.

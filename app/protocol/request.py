@@ -21,7 +21,7 @@ from app.protocol.json_types import JsonObject
 MAX_DEPTH = 100
 _ORJSON_DEPTH = 254  # what orjson writes; it reads deeper than that
 _OURS = ("model", "messages", "stream", "stream_options", "moa")
-_BODY = TypeAdapter(ChatBody)
+CHAT_BODY = TypeAdapter(ChatBody)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,29 +51,54 @@ class ChatCall:
     wishes: Wishes
 
 
-def parse_chat(body: bytes) -> ChatCall:
-    """Check a body. Raises InvalidRequest whose `param` names the field (`messages[1].role`)."""
-    data = _parse_object(body)
-    try:
-        _BODY.validate_python(data, strict=True)
-    except ValidationError as failure:
-        raise _refusal(data, failure) from None
-    stream = bool(data.get("stream"))
-    options = data.get("stream_options")
-    if options is not None and not stream:
-        raise InvalidRequest(
-            "stream_options: only accepted together with stream: true", param="stream_options"
-        )
+def parse_chat(body: bytes, model: str | None = None) -> ChatCall:
+    """Check a body; `model` stands for the one in it.
+
+    Raises InvalidRequest whose `param` names the field (`messages[1].role`).
+    """
+    data = checked_body(body, CHAT_BODY, model)
+    check_stream_options(data)
+    stream, options = bool(data.get("stream")), data.get("stream_options")
     params = {key: value for key, value in data.items() if key not in _OURS}
     return ChatCall(
         model=data["model"],
         request=ChatRequest(Conversation(tuple(data["messages"])), params, stream),
         include_usage=bool(options and options.get("include_usage")),
-        wishes=_wishes(data.get("moa") or {}),
+        wishes=read_wishes(data.get("moa")),
     )
 
 
-def _wishes(given: JsonObject) -> Wishes:
+def checked_body(body: bytes, shape: TypeAdapter[Any], model: str | None = None) -> JsonObject:
+    """The JSON object of a body of this shape, as it came, but for a `model` that is given.
+
+    Raises InvalidRequest whose `param` names the field at fault.
+    """
+    data = _parse_object(body)
+    if model is not None:
+        data["model"] = model
+    check_shape(data, shape)
+    return data
+
+
+def check_stream_options(data: JsonObject) -> None:
+    """Raise InvalidRequest for options of a stream that is not asked for."""
+    if data.get("stream_options") is not None and not data.get("stream"):
+        raise InvalidRequest(
+            "stream_options: only accepted together with stream: true", param="stream_options"
+        )
+
+
+def check_shape(data: JsonObject, shape: TypeAdapter[Any]) -> None:
+    """Raise InvalidRequest, naming the field at fault, where an object has not this shape."""
+    try:
+        shape.validate_python(data, strict=True)
+    except ValidationError as failure:
+        raise _refusal(data, failure) from None
+
+
+def read_wishes(given: JsonObject | None) -> Wishes:
+    """The wishes in a checked `moa` object; none without one."""
+    given = given or {}
     cost, timeout = given.get("max_cost"), parse_duration(given.get("timeout"))
     return Wishes(
         include=tuple(given.get("include", ())),

@@ -7,25 +7,17 @@ one `orjson.dumps` of its choices.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
 
 import orjson
 
 from app.errors import MoaError
 from app.protocol.chat import Batch, Chunk
+from app.protocol.dialect import COMMENT, HeartbeatStyle
 from app.protocol.error_body import error_bytes
 from app.protocol.json_types import JsonObject
 
-HeartbeatStyle: TypeAlias = Literal["comment", "delta", "off"]
-
 _DONE = b"data: [DONE]\n\n"
-_COMMENT = b": still working\n\n"
 _OURS = frozenset({"id", "object", "created", "model", "choices", "usage", "moa"})
-
-
-def error_event(error: MoaError) -> bytes:
-    """An error after the stream began; it is the last event, no `[DONE]` follows."""
-    return b"data: " + error_bytes(error) + b"\n\n"
 
 
 class ChunkEncoder:
@@ -73,7 +65,7 @@ class ChunkEncoder:
                 events += event
         return events
 
-    def finish(self, usage: JsonObject | None = None, moa: JsonObject | None = None) -> bytes:
+    def finish(self, usage: JsonObject, moa: JsonObject | None = None) -> bytes:
         """The end of a whole answer: what was kept, the usage chunk if asked for, `[DONE]`."""
         own = b"" if moa is None else b',"moa":' + orjson.dumps(moa)
         if self._include_usage:
@@ -85,10 +77,14 @@ class ChunkEncoder:
             last = self._head + b"[]" + own + b"}\n\n" if own else b""
         return last + _DONE
 
+    def failure(self, error: MoaError) -> bytes:
+        """An error after the stream began; it is the last event, no `[DONE]` follows."""
+        return b"data: " + error_bytes(error) + b"\n\n"
+
     def heartbeat(self, style: HeartbeatStyle) -> bytes:
         """A sign of life: a comment, or an empty delta for clients that choke on comments."""
         if style == "comment":
-            return _COMMENT
+            return COMMENT
         if style == "off":
             return b""
         choice = {"index": 0, "delta": {"content": ""}, "finish_reason": None}

@@ -13,7 +13,8 @@ class Usage:
     """Tokens of one call or the sum of many; `estimated` marks a guess of ours.
 
     `cached` and `reasoning` are parts of `prompt` and `completion`, as in OpenAI's
-    `prompt_tokens_details.cached_tokens` and `completion_tokens_details.reasoning_tokens`.
+    `prompt_tokens_details.cached_tokens` and `completion_tokens_details.reasoning_tokens`. Of the
+    other parts, those that are 0 are not written.
     """
 
     prompt: int = 0
@@ -23,6 +24,9 @@ class Usage:
     audio_prompt: int = 0
     audio_completion: int = 0
     estimated: bool = False
+    cache_write: int = 0
+    accepted_prediction: int = 0
+    rejected_prediction: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -33,6 +37,9 @@ class Usage:
             self.audio_prompt + other.audio_prompt,
             self.audio_completion + other.audio_completion,
             self.estimated or other.estimated,
+            self.cache_write + other.cache_write,
+            self.accepted_prediction + other.accepted_prediction,
+            self.rejected_prediction + other.rejected_prediction,
         )
 
     def to_wire(self) -> JsonObject:
@@ -44,10 +51,15 @@ class Usage:
             "prompt_tokens_details": {
                 "cached_tokens": self.cached,
                 "audio_tokens": self.audio_prompt,
+                **_said(cache_write_tokens=self.cache_write),
             },
             "completion_tokens_details": {
                 "reasoning_tokens": self.reasoning,
                 "audio_tokens": self.audio_completion,
+                **_said(
+                    accepted_prediction_tokens=self.accepted_prediction,
+                    rejected_prediction_tokens=self.rejected_prediction,
+                ),
             },
         }
 
@@ -69,7 +81,14 @@ def parse_usage(raw: object) -> Usage | None:
         _part(completion_details, "reasoning_tokens"),
         _part(prompt_details, "audio_tokens"),
         _part(completion_details, "audio_tokens"),
+        cache_write=_part(prompt_details, "cache_write_tokens"),
+        accepted_prediction=_part(completion_details, "accepted_prediction_tokens"),
+        rejected_prediction=_part(completion_details, "rejected_prediction_tokens"),
     )
+
+
+def _said(**counts: int) -> JsonObject:
+    return {name: count for name, count in counts.items() if count}
 
 
 def _count(value: Any) -> int | None:

@@ -7,12 +7,13 @@ import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 
 import anyio
 
 from app.engine.failure import RETRY_HELPS
-from app.errors import DeadlineExceeded, InvalidRequest, MoaError
-from app.interfaces import Emit
+from app.errors import DeadlineExceeded, InternalError, InvalidRequest, MoaError
+from app.interfaces import ChatModel, Emit
 from app.protocol.chat import ChatRequest
 from app.protocol.json_types import JsonObject
 from app.protocol.request import ChatCall, Wishes
@@ -42,17 +43,27 @@ class ChatService:
         self._runtime, self._on_end, self._clock = runtime, on_end, clock
         self._hash_key = hash_key or secrets.token_bytes(32)
 
-    def open(self, call: ChatCall, *, run_id: str, hops: int = 0, caller: str = "") -> ChatRun:
-        """Prepare a run for a caller, "" in open mode.
+    def open(
+        self,
+        call: ChatCall,
+        *,
+        run_id: str,
+        hops: int = 0,
+        caller: str = "",
+        asking: Callable[[Served], ChatModel] = attrgetter("model"),
+    ) -> ChatRun:
+        """Prepare a run for a caller, "" in open mode; `asking` puts something around the model.
 
         Raises ModelNotFound, or InvalidRequest for what the model cannot do.
         """
         served = self._runtime().resolve(call.model)
+        model = asking(served)
         _refuse_unable(served, call.request.params)
         seed = secrets.randbits(32)
         record = RunRecord(run_id, served.name, self._clock, hops, seed, caller)
         record.caps = _caps(record, _deadline(served, call.wishes), call.wishes)
-        return ChatRun(call, served, self._private(call.request), record, self._on_end)
+        request = self._private(call.request)
+        return ChatRun(call, served, request, record, model=model, on_end=self._on_end)
 
     def _private(self, request: ChatRequest) -> ChatRequest:
         hashed = {
@@ -75,11 +86,14 @@ class ChatRun:
         served: Served,
         request: ChatRequest,
         record: RunRecord,
+        *,
+        model: ChatModel,
         on_end: Callable[[RunRecord], None],
     ) -> None:
         self.model = call.model
         self.record = record
         self._served, self._wishes, self._on_end = served, call.wishes, on_end
+        self._answering = model
         self._request = replace(request, progress=_progress(served, call))
         self._deadline = _deadline(served, call.wishes)
 
@@ -94,8 +108,10 @@ class ChatRun:
             if error.should_retry is None and error.status not in RETRY_HELPS and self._is_billed():
                 error.should_retry = False
             raise
-        except Exception:
+        except Exception as bug:
             outcome, error_kind = Outcome.FAILED, MoaError.kind
+            if self._is_billed():
+                raise InternalError(InternalError.TOLD, should_retry=False) from bug
             raise
         finally:
             self.record.close(outcome, error_kind)
@@ -121,7 +137,7 @@ class ChatRun:
 
     async def _answer(self, emit: Emit) -> None:
         with anyio.move_on_after(self._deadline) as scope:
-            await self._served.model.answer(self._request, Step(self.record), emit)
+            await self._answering.answer(self._request, Step(self.record), emit)
         if scope.cancelled_caught:
             raise DeadlineExceeded(
                 f"No whole answer within {self._deadline:g} s.", should_retry=False

@@ -45,6 +45,15 @@ class Served:
         return "pool" if self.graph is None else "graph"
 
     @property
+    def context(self) -> int | None:
+        """Tokens that fit into it, as far as it is known: of a graph, its output model's window."""
+        if self.graph is None:
+            return self.model.abilities.context
+        output = self.graph.output
+        windows = [each.abilities.context for each in output.targets or output.models]
+        return None if None in windows else min(filter(None, windows), default=None)
+
+    @property
     def deadline(self) -> float:
         """Seconds a request may take."""
         return POOL_DEADLINE if self.graph is None else self.graph.deadline
@@ -57,11 +66,16 @@ class Runtime:
     served: Mapping[str, Served]
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
+    def names(self, caller: str = "") -> tuple[str, ...]:
+        """What a caller may use as `model`; so far everybody may use everything."""
+        del caller
+        return (*self.served, *self.aliases)
+
     def resolve(self, name: str) -> Served:
         """What answers to a name. Raises ModelNotFound, which tells the names there are."""
         found = self.served.get(self.aliases.get(name, name))
         if found is None:
-            names = ", ".join([*self.served, *self.aliases])
+            names = ", ".join(self.names())
             raise ModelNotFound(
                 f"The model '{name[:100]}' does not exist. There are: {names}.", param="model"
             )

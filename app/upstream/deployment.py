@@ -15,6 +15,7 @@ from app import __version__
 from app.errors import ConfigError
 from app.interfaces import Abilities, ChatModel, Emit
 from app.protocol.chat import ChatRequest
+from app.protocol.json_types import JsonObject
 from app.record import Price, Step, Target
 from app.upstream.aiohttp_transport import AiohttpTransport
 from app.upstream.embeddings import EmbeddingsCall
@@ -100,6 +101,10 @@ class Deployment:
         """Turn texts into vectors, as every `Embedder` does."""
         return await self.embeddings.embed(texts, step)
 
+    async def pass_on(self, params: Mapping[str, object], step: Step) -> list[JsonObject]:
+        """Have a client's own request for embeddings answered, as every `EmbeddingServer` does."""
+        return await self.embeddings.pass_on(params, step)
+
 
 def build_deployment(
     name: str,
@@ -126,12 +131,13 @@ def build_deployment(
         return transport.endpoint(address.rstrip("/") + path, settings.query, settings.timeouts)
 
     errors = ErrorTranslator(upstream_name, _secrets(settings))
+    body = BodyWriter(model.model, settings)
     call = OpenAICompatible(
         target,
         _abilities(model, settings),
         endpoint("/chat/completions"),
         headers=headers,
-        body=BodyWriter(model.model, settings),
+        body=body,
         errors=errors,
         first_token=settings.timeouts.first_token,
     )
@@ -142,7 +148,7 @@ def build_deployment(
         errors=errors,
         deadline=settings.timeouts.first_token,
         context=model.context,
-        extra=settings.extra_body,
+        fields=body.fields,
     )
     # Wrappers around one deployment go here, the innermost first: limit, then breaker.
     listing = endpoint("/models")

@@ -47,9 +47,12 @@ CODES = frozenset(
 FIELDS = frozenset(
     {
         "audio",
+        "dimensions",
+        "encoding_format",
         "frequency_penalty",
         "function_call",
         "functions",
+        "input",
         "logit_bias",
         "logprobs",
         "max_completion_tokens",

@@ -104,7 +104,9 @@ class ErrorTranslator:
                 detail=detail,
             )
         if status in {401, 403}:
-            return UpstreamDenied(self._says("refused the gateway's credentials"), detail=detail)
+            return UpstreamDenied(
+                self._says("refused the gateway's credentials"), should_retry=False, detail=detail
+            )
         if status in {408, 504, 524}:
             return UpstreamTimeout(self._says("took too long, it says"), detail=detail)
         return self._unavailable(status, detail, retry)
@@ -127,7 +129,7 @@ class ErrorTranslator:
             what = "does not know the configured model or address"
         else:
             what = f"answered with status {status}"
-        permanent = status not in _FAULTS and status not in {409, 425}
+        permanent = status in {501, 508} or (status not in _FAULTS and status not in {409, 425})
         return UpstreamUnavailable(
             self._says(what),
             retry_after=retry,

@@ -37,8 +37,7 @@ def vector(text: str) -> list[float]:
 
 def embeddings(call: JsonObject) -> JsonObject:
     """The answer to a request for embeddings; InvalidRequest for one that is none."""
-    texts = call.get("input")
-    texts = [texts] if isinstance(texts, str) else texts
+    texts = _texts(call.get("input"))
     if not isinstance(texts, list) or not texts or not all(isinstance(t, str) for t in texts):
         raise InvalidRequest("the input is no text and no list of texts", param="input")
     if not all(texts):
@@ -53,6 +52,22 @@ def embeddings(call: JsonObject) -> JsonObject:
         ],
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
+
+
+def _texts(given: object) -> object:
+    """One input or several, each a text or tokens, as a list of texts: a token is a word."""
+    if isinstance(given, str) or (isinstance(given, list) and _are_tokens(given)):
+        given = [given]
+    if not isinstance(given, list):
+        return given
+    return [
+        " ".join(map(str, each)) if isinstance(each, list) and _are_tokens(each) else each
+        for each in given
+    ]
+
+
+def _are_tokens(entries: list[object]) -> bool:
+    return bool(entries) and all(isinstance(entry, int) for entry in entries)
 
 
 def embedding_reply(call: JsonObject, reply: Reply) -> Reply:

@@ -38,6 +38,10 @@ class BodyWriter:
             body["stream_options"] = {"include_usage": True}
         return orjson.dumps(body)
 
+    def fields(self, params: Mapping[str, object]) -> Mapping[str, object]:
+        """The fields of a request that is no chat, but for `model`."""
+        return {**self._renamed(params), **self._extra}
+
     def _renamed(self, params: Mapping[str, object]) -> Mapping[str, object]:
         kept = {name: value for name, value in params.items() if name not in self._drop}
         for ours, theirs in self._rename.items():

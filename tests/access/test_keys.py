@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.access.keys import StaticKeys, bearer
+from app.access.keys import StaticKeys, bearer, presented_key
 
 
 def test_a_known_key_is_found_and_named_by_its_digest_only():
@@ -52,3 +52,20 @@ def test_the_keys_themselves_are_not_kept():
 )
 def test_only_a_bearer_header_holds_a_key(header: bytes, key: bytes | None):
     assert bearer(header) == key
+
+
+@pytest.mark.parametrize(
+    ("authorization", "api_key", "key"),
+    [
+        (b"Bearer abc", None, b"abc"),
+        (None, b"abc", b"abc"),
+        (None, b" abc ", b"abc"),
+        (b"Bearer abc", b"xyz", b"abc"),
+        (b"Basic abc", b"xyz", b"xyz"),
+        (b"Basic abc", None, None),
+        (None, b" ", None),
+        (None, None, None),
+    ],
+)
+def test_a_bearer_comes_before_the_header_of_anthropics_sdks(authorization, api_key, key):
+    assert presented_key(authorization, api_key) == key

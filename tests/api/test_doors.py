@@ -52,7 +52,8 @@ async def test_any_of_the_keys_opens(serve, client_of, key):
         {"authorization": "Bearer moa-secret-1x"},
         {"authorization": "Basic moa-secret-1"},
         {"authorization": "moa-secret-1"},
-        {"api-key": "moa-secret-1"},
+        {"api-key": "moa-secret-3"},
+        {"key": "moa-secret-1"},
     ],
 )
 async def test_no_other_header_opens(serve, client_of, headers):

@@ -34,6 +34,9 @@ def is_openai_error(response) -> bool:
         ("GET /nope", 404, "unknown_url"),
         ("GET /v1/chat/completions/", 404, "unknown_url"),
         ("GET /docs", 404, "unknown_url"),
+        ("POST /v1/images/generations", 404, "unknown_url"),
+        ("GET /v1/files", 404, "unknown_url"),
+        ("GET /v1", 404, "unknown_url"),
         (f"GET {CHAT}", 405, "method_not_allowed"),
         ("DELETE /v1/models", 405, "method_not_allowed"),
         ("GET /v1/models/none", 404, "model_not_found"),
@@ -53,9 +56,11 @@ async def test_wrong_addresses_are_refused_in_openais_shape(
 
 async def test_who_left_out_v1_is_told(serve, client_of):
     async with serve({"m": FakeModel("m")}) as app, client_of(app) as client:
-        response = await client.post("/chat/completions", json=BODY)
+        response = await client.post("/v2/chat/completions", json=BODY)
 
-    assert "under /v1" in response.json()["error"]["message"]
+    message = response.json()["error"]["message"]
+    assert "POST /v2/chat/completions" in message
+    assert "under /v1" in message
 
 
 async def test_a_wrong_method_is_told_the_right_one(serve, client_of):

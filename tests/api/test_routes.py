@@ -118,3 +118,8 @@ async def test_head_is_answered_as_get_is_without_the_body(serve, client_of):
 async def test_what_accepts_get_says_that_it_accepts_head(serve, client_of):
     async with serve({"m": FakeModel("m")}) as app, client_of(app) as client:
         assert (await client.delete("/v1/models")).headers["allow"] == "GET, HEAD"
+
+
+async def test_an_address_with_several_routes_allows_the_methods_of_all(serve, client_of):
+    async with serve({"m": FakeModel("m")}) as app, client_of(app) as client:
+        assert (await client.put("/v1/responses/any")).headers["allow"] == "GET, HEAD, DELETE"

@@ -16,11 +16,15 @@ PATIENCE = 60.0
 
 
 @contextmanager
-def serving(config: Path) -> Iterator[str]:
+def serving(config: Path, **environment: str) -> Iterator[str]:
     """The address of a gateway with this configuration; it must drain and end with exit code 0."""
     command = [sys.executable, "-m", "app", "serve", "--config", str(config), "--port", "0"]
     with subprocess.Popen(  # noqa: S603 - our own command
-        command, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env={**clean_environment(), **environment},
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             yield address_of(process)

@@ -375,3 +375,75 @@ async def test_an_output_that_asks_often_asks_once_where_the_money_is_spent() ->
     asked = await run(with_greedy_output(models, max_cost=4))
     assert len(models["agg"].calls) == 1
     assert cap_notes(asked) == [("output", "cost")]
+
+
+async def test_a_fallback_does_not_take_the_calls_that_others_are_sure_to_make() -> None:
+    models = fakes(a=DOWN, b="B", r="R", agg="X")
+    models["r"].answers = Script("R", first_token_delay=0.02)
+    nodes = {"r": {"kind": "refine", "model": "r"}, "x": {"model": "a", "fallback": ["b"]}}
+    graph = {"layers": [{"nodes": nodes}], "aggregator": "agg", "caps": {"max_calls": 5}}
+    asked = await run(build({"moa": graph}, models)["moa"])
+    assert sorted(called(models)) == sorted("a" + "rrr" + "agg")
+    assert ("x", "calls") in cap_notes(asked)
+
+
+async def test_a_nested_graph_knows_the_deadline_of_the_layer_it_is_asked_in() -> None:
+    models = fakes(a="A", b=HANGS, agg="X")
+    inner = {"layers": [{"proposers": ["a", "b"]}], "aggregator": "agg"}
+    outer = {"layers": [{"proposers": ["inner"], "deadline": "200ms"}], "aggregator": "agg"}
+    asked = await run(build({"inner": inner, "outer": outer}, models)["outer"])
+    assert asked.notes("late") == ["b"]
+    assert [len(models[name].calls) for name in ("a", "b", "agg")] == [1, 1, 2]
+
+
+ASKS_A_JUDGE: dict[str, dict[str, Any]] = {
+    "the judge of an output": {
+        "layers": [{"proposers": ["a", "b"]}],
+        "output": {"kind": "select", "model": "judge"},
+    },
+    "the judge of a layer": {
+        "layers": [
+            {"proposers": ["a", "b"]},
+            {"nodes": {"best": {"kind": "select", "model": "judge"}}},
+        ],
+        "aggregator": "agg",
+    },
+    "the judge of a stop": {
+        "layers": [
+            {"proposers": ["a", "b"], "stop": {"when": "judge", "model": "judge"}},
+            {"proposers": ["c"]},
+        ],
+        "aggregator": "agg",
+    },
+    "the judge of a route": {
+        "output": {
+            "kind": "route",
+            "otherwise": "agg",
+            "ask": {"model": "judge", "choices": {"agg": "hard", "a": "easy"}},
+        }
+    },
+}
+
+
+@pytest.mark.parametrize("spec", ASKS_A_JUDGE.values(), ids=ASKS_A_JUDGE)
+async def test_a_late_judge_leaves_time_for_an_answer_however_short_the_request(
+    spec: dict[str, Any],
+) -> None:
+    models = fakes(a="A", b="B", c="C", agg="X", judge=HANGS)
+    asked = await run(build({"moa": {**spec, "deadline": "400ms"}}, models)["moa"])
+    assert asked.text
+    assert models["judge"].calls[0].cancelled
+
+
+async def test_an_output_counts_the_calls_for_what_it_sees_where_layers_were_skipped() -> None:
+    models = fakes(a="A", b="B", agg="X")
+    nodes = {"many": {"model": "a", "samples": 4}}
+    more = {"one": {"model": "b", "samples": 1}}
+    graph = {
+        "layers": [{"nodes": nodes}, {"nodes": more}],
+        "output": {"kind": "reduce", "model": "agg", "window": 2},
+        "caps": {"max_calls": 5},
+    }
+    asked = await run(build({"moa": graph}, models)["moa"])
+    assert called(models) == "aaaa" + "agg"
+    assert cap_notes(asked) == [("layer 2", "calls"), ("output", "calls")]

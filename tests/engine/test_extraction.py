@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.engine.extraction import LONGEST_SEARCHED, Rule, extract, normalise
+from app.engine.extraction import Rule, extract, normalise
+from app.engine.pattern import LENGTHS
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_pattern_gives_its_group_of_its_last_match() -> None:
 
 
 def test_a_pattern_is_searched_at_the_end_only() -> None:
-    filler = "x" * LONGEST_SEARCHED
+    filler = "x" * LENGTHS[0]
     assert extract(f"=1{filler}", "regex", re.compile(r"=(\d)")) is None
 
 

@@ -114,3 +114,37 @@ def test_critics_analysts_and_revisers_ask_once() -> None:
         "output": {"kind": "revise", "model": "a", "inputs": ["a", "b", "critic", "analyst"]},
     }
     assert measured(graphs(peers=peers)["peers"]) == (5, 5, 3, 1)
+
+
+def test_where_answers_are_picked_the_outputs_model_judges_even_one_reference() -> None:
+    picking = {
+        "tools": "pick",
+        "layers": [{"proposers": ["a", "b"]}, {"nodes": {"v": {"kind": "vote"}}}],
+        "output": {"kind": "select", "model": "c"},
+    }
+    assert worst_case_calls(graphs(picking=picking)["picking"]) == 2 + 1
+
+
+def test_a_gate_asks_nobody_where_there_is_nothing_to_compare() -> None:
+    gated = {
+        "layers": [
+            {"proposers": ["a"], "stop": {"when": "judge", "model": "b"}},
+            {"proposers": ["c"]},
+        ],
+        "aggregator": "d",
+    }
+    assert measured(graphs(gated=gated)["gated"]) == (3, 3, 3, 1)
+
+
+def test_a_panel_that_may_stop_early_can_show_the_output_more_than_its_last_layer() -> None:
+    early = {
+        "layers": [
+            {
+                "nodes": {"many": {"model": "a", "samples": 7}},
+                "stop": {"when": "exact"},
+            },
+            {"nodes": {"one": {"kind": "vote"}}},
+        ],
+        "output": {"kind": "reduce", "model": "b", "window": 3},
+    }
+    assert measured(graphs(early=early)["early"]) == (7 + 3, 7 + 1, 1 + 0 + 1, 1)

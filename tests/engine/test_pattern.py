@@ -70,3 +70,12 @@ def test_it_is_searched_for_not_matched_from_the_start() -> None:
 def test_what_stands_further_down_is_not_seen() -> None:
     assert read_pattern("end").is_in("x" * 3000 + "end")
     assert not read_pattern("end").is_in("x" * 4000 + "end")
+
+
+@pytest.mark.parametrize("source", [r"(a*)\1b", r"(a*)x\1"])
+def test_a_reference_to_a_group_counts_with_what_it_compares(source: str) -> None:
+    pattern = read_pattern(source)
+    assert pattern.length < LENGTHS[0]
+    started = time.process_time()
+    assert not pattern.is_in("a" * 100_000)
+    assert time.process_time() - started < 1

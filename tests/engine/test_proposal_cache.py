@@ -536,3 +536,15 @@ async def test_a_stream_is_handed_on_piece_by_piece_and_kept_whole() -> None:
     answers: list[Answer] = [first.answer, second.answer]
     assert [answer.message() for answer in answers] == [first.answer.message()] * 2
     assert [answer.finish_reason() for answer in answers] == ["stop", "stop"]
+
+
+async def test_samples_of_a_nested_graph_are_independent() -> None:
+    proposer = FakeModel("p", ["one", "two"])
+    models = {"p": proposer, "w": FakeModel("w")}
+    inner = {"cache": {}, "layers": [{"proposers": ["p"]}], "aggregator": "w"}
+    outer = {"layers": [{"nodes": {"x": {"model": "inner", "samples": 2}}}], "aggregator": "w"}
+    parts = Parts(MemoryCache(Hand()))
+    graph = build({"inner": inner, "outer": outer}, models, parts=parts)["outer"]
+    for _ in range(2):
+        await run(graph)
+    assert len(proposer.calls) == 2

@@ -446,3 +446,17 @@ async def test_an_output_model_without_tools_reads_their_history_as_text() -> No
     seen = models["agg"].calls[0].messages
     assert "tool" not in {message["role"] for message in seen}
     assert "sunny" in str(seen)
+
+
+async def test_a_reference_that_was_also_chosen_is_shown_once() -> None:
+    models = {name: FakeModel(name, f"It is {name}.") for name in ("a", "b", "w")}
+    spec = {
+        "layers": [
+            {"proposers": ["a", "b"]},
+            {"nodes": {"best": {"kind": "select", "by": "longest"}}},
+        ],
+        "output": {"model": "w", "inputs": ["best", "a", "b"]},
+    }
+    await run(build({"moa": spec}, models)["moa"])
+    shown = str(models["w"].calls[0].messages[-1]["content"])
+    assert (shown.count("It is a."), shown.count("It is b.")) == (1, 1)

@@ -9,11 +9,13 @@ from typing import Any
 import anyio
 import pytest
 
+from app.engine.candidates import read_candidate
 from app.engine.parts import Parts
 from app.engine.tool_policy import CLOSING
-from app.errors import ConfigError, GraphFailed, UpstreamUnavailable
+from app.errors import ConfigError, GraphFailed, UpstreamMalformed, UpstreamUnavailable
 from app.interfaces import Abilities
-from app.protocol.chat import ChatRequest, Conversation
+from app.protocol.answer import Answer as Whole
+from app.protocol.chat import ChatRequest, Chunk, Conversation
 from app.protocol.json_types import JsonObject
 from app.protocol.stream import ChunkEncoder
 from app.protocol.usage import Usage
@@ -176,7 +178,7 @@ async def test_a_streaming_client_gets_numbered_calls_with_their_ids() -> None:
     delta = asked.batches[-1][0].choices[0]["delta"]
     assert [(call["index"], call["id"]) for call in delta["tool_calls"]] == [(0, "p"), (1, "q")]
     encoder = ChunkEncoder("x", 1, "moa")
-    events = b"".join(map(encoder.encode, asked.batches)) + encoder.finish()
+    events = b"".join(map(encoder.encode, asked.batches)) + encoder.finish({})
     assert events.count(b'"finish_reason":"tool_calls"') == 1
     assert b'"index":1,' in events
 
@@ -521,3 +523,32 @@ async def test_a_tool_turn_still_has_a_panel_where_the_output_only_chooses() -> 
     asked = await house.ask(USER, {"role": "assistant", "tool_calls": [called()]}, result)
     assert asked.text == "From b."
     assert why(asked, "panel_skipped") == []
+
+
+async def test_no_choice_of_a_picked_answer_calls_a_tool_that_was_not_offered() -> None:
+    answer = Whole()
+    for index, name in enumerate(("weather", "rm")):
+        message = {"role": "assistant", "content": None, "tool_calls": [called(name)]}
+        answer.add([Chunk(({"index": index, "delta": message, "finish_reason": "tool_calls"},))])
+    with pytest.raises(UpstreamMalformed):
+        read_candidate(answer, node="a", sample=0, offered=frozenset({"weather"}))
+
+
+async def test_a_nested_graph_knows_a_tool_turn_behind_the_references_of_the_outer_one() -> None:
+    models = {name: FakeModel(name, f"{name}.") for name in ("a", "b", "agg")}
+    graphs = {
+        "inner": {"layers": [{"proposers": ["b"]}], "aggregator": "agg"},
+        "outer": {
+            "layers": [{"proposers": ["a"]}],
+            "aggregator": "inner",
+            "tool_turns": "always",
+        },
+    }
+    call = {"id": "1", "type": "function", "function": {"name": "w", "arguments": "{}"}}
+    messages = (
+        {"role": "user", "content": "Weather?"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "1", "content": "sunny"},
+    )
+    await run(build(graphs, models)["outer"], ChatRequest(Conversation(messages)))
+    assert (len(models["a"].calls), len(models["b"].calls), len(models["agg"].calls)) == (1, 0, 1)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from app.errors import UpstreamTimeout
 from app.protocol.chat import Batch, Chunk, text_chunk
-from app.protocol.stream import ChunkEncoder, error_event
+from app.protocol.stream import ChunkEncoder
 from app.protocol.usage import Usage
 
 DONE = "[DONE]"
@@ -144,7 +144,7 @@ def test_without_an_extension_no_chunk_has_one():
     coder = encoder()
     raw = coder.encode([text_chunk("a", finish_reason="stop")])
 
-    assert [each for each in events(raw + coder.finish())[:-1] if "moa" in each] == []
+    assert [each for each in events(raw + coder.finish({}))[:-1] if "moa" in each] == []
 
 
 def test_an_extension_is_sent_even_if_no_choice_finished():
@@ -203,7 +203,7 @@ def test_a_delta_heartbeat_is_an_empty_chunk_that_any_client_can_read():
 
 
 def test_an_error_event_is_openais_error_object():
-    (event,) = events(error_event(UpstreamTimeout("too slow")))
+    (event,) = events(ChunkEncoder("id", 1, "m").failure(UpstreamTimeout("too slow")))
 
     assert event["error"]["code"] == "upstream_timeout"
     assert event["error"]["message"] == "too slow"

@@ -9,7 +9,7 @@ import anyio
 import orjson
 import pytest
 
-from app.errors import DeadlineExceeded, GraphFailed, UpstreamUnavailable
+from app.errors import DeadlineExceeded, GraphFailed, InternalError, UpstreamUnavailable
 from app.protocol.chat import Batch
 from app.protocol.request import Wishes
 from app.protocol.usage import Usage
@@ -60,6 +60,15 @@ async def test_a_bug_ends_the_run_as_an_internal_error() -> None:
     assert [record.error_kind for record in at.ended] == ["moa_internal"]
 
 
+async def test_a_bug_after_a_billed_call_is_not_to_be_paid_again() -> None:
+    at, _, _ = house(b=ZeroDivisionError("bug"))
+    with pytest.raises(InternalError) as caught:
+        await at.open(chat("lite")).execute(Ear())
+    assert caught.value.should_retry is False
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    assert [record.error_kind for record in at.ended] == ["moa_internal"]
+
+
 @pytest.mark.parametrize("waiting_for", ["a", "b"])
 async def test_a_client_who_leaves_ends_the_run_once_and_every_call_in_it(waiting_for: str) -> None:
     hangs = Script(hang=True, after=1)
@@ -82,8 +91,9 @@ async def test_an_ear_that_breaks_ends_the_run_once() -> None:
         raise BrokenPipeError
 
     run = at.open(chat("lite", stream=True))
-    with pytest.raises(BrokenPipeError):
+    with pytest.raises(InternalError) as caught:
         await run.execute(deaf)
+    assert isinstance(caught.value.__cause__, BrokenPipeError)
     assert at.ended == [run.record]
     assert two.active == 0
 

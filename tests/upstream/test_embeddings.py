@@ -20,7 +20,7 @@ from app.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from app.interfaces import Embedder
+from app.interfaces import Embedder, EmbeddingServer
 from app.record import CallRecord, Outcome, RunRecord, Step
 from app.upstream.deployment import Deployment, Transports, build_deployment
 from app.upstream.fake_embedding import FakeEmbedder, vector
@@ -208,6 +208,64 @@ async def test_a_text_beyond_the_window_loses_its_end_and_that_is_noted(
     assert [note.what for note in embedding.run.notes] == ["embedding_cut"]
 
 
+async def pass_on(deployment: Deployment, **params: Any) -> tuple[list[Any], CallRecord]:
+    run = RunRecord("run", "m", perf_counter)
+    with anyio.fail_after(10):
+        found = await deployment.pass_on(params, Step(run))
+    [call] = run.calls
+    return found, call
+
+
+async def test_a_clients_own_request_is_handed_on_as_the_operator_wants_it(
+    raw: Any, deploy: Any
+) -> None:
+    raw.script = raw.answers(raw.json(data([1], usage={"prompt_tokens": 4})))
+    deployment = deploy(
+        drop=("encoding_format",), rename={"dimensions": "dim"}, extra_body={"truncate": True}
+    )
+    found, call = await pass_on(
+        deployment, input="a", dimensions=2, encoding_format="base64", task="query"
+    )
+    assert raw.requests[0].json == {
+        "model": "vendor/model",
+        "input": "a",
+        "dim": 2,
+        "task": "query",
+        "truncate": True,
+    }
+    assert found == [{"object": "embedding", "index": 0, "embedding": "AACAPw=="}]
+    assert isinstance(deployment, EmbeddingServer)
+    assert (call.outcome, call.usage and call.usage.prompt) == (Outcome.OK, 4)
+
+
+@pytest.mark.parametrize(
+    ("given", "count", "tokens"),
+    [("abcdef", 1, 2), (["abc", "abcdef"], 2, 3), ([1, 2, 3], 1, 3), ([[1, 2], [3]], 2, 3)],
+)
+async def test_each_text_and_each_list_of_tokens_is_one_input(
+    raw: Any, deploy: Any, given: Any, count: int, tokens: int
+) -> None:
+    raw.script = raw.answers(raw.json(data(*([1.0],) * count)))
+    found, call = await pass_on(deploy(model={"context": 1}), input=given)
+    assert raw.requests[0].json["input"] == given
+    assert len(found) == count
+    assert call.usage is not None
+    assert (call.usage.prompt, call.usage.estimated) == (tokens, True)
+
+
+@pytest.mark.parametrize("answer", [{}, data(), data([1], [1]), data("%"), data({}), data(["x"])])
+async def test_a_clients_request_without_a_good_answer_fails_and_is_booked(
+    raw: Any, deploy: Any, answer: Any
+) -> None:
+    raw.script = raw.answers(raw.json(answer))
+    run = RunRecord("run", "m", perf_counter)
+    with pytest.raises(UpstreamMalformed):
+        await deploy().pass_on({"input": "a", "encoding_format": "base64"}, Step(run))
+    [call] = run.calls
+    assert call.outcome is Outcome.FAILED
+    assert call.usage is not None
+
+
 async def test_the_fake_upstream_makes_embeddings(
     faked: Deployment, fake_upstream: FakeUpstream
 ) -> None:
@@ -227,7 +285,7 @@ async def test_the_fake_upstream_fails_as_scripted(
     assert caught.value.retry_after == 3
 
 
-@pytest.mark.parametrize("wrong", [{}, {"input": []}, {"input": [""]}, {"input": [1]}])
+@pytest.mark.parametrize("wrong", [{}, {"input": []}, {"input": [""]}, {"input": [1, "one"]}])
 async def test_the_fake_upstream_refuses_what_it_cannot_embed(
     fake_upstream: FakeUpstream, wrong: dict[str, Any]
 ) -> None:

@@ -14,6 +14,7 @@ from app.api.middleware.authentication import Authentication
 from app.api.middleware.body_limit import BodyLimit
 from app.api.middleware.error_catcher import ErrorCatcher
 from app.api.middleware.head import Head
+from app.api.middleware.idempotency import Idempotency
 from app.api.middleware.open_mode import OpenMode
 from app.api.middleware.request_id import RequestId
 from app.api.paths import OPEN_PATHS
@@ -32,5 +33,6 @@ def ordered_middleware(keys: StaticKeys, *, max_body: int, insecure: bool) -> li
         Middleware(Head),  # inside the log, which shows what was asked; outside of every answer
         Middleware(ErrorCatcher),  # inside the log, so that refusals and bugs are logged too
         door,  # before anything reads the body: strangers cost nothing
-        Middleware(BodyLimit, limit=max_body),  # innermost: only it touches the body
+        Middleware(BodyLimit, limit=max_body),  # outside of all that reads the body
+        Middleware(Idempotency),  # innermost: it sees whole answers, errors of routes included
     ]

@@ -1,4 +1,4 @@
-"""Bearer keys, checked before the body is read. Everything needs one, except the open paths."""
+"""Keys, checked before the body is read. Everything needs one, except the open paths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Set as AbstractSet
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.access.keys import StaticKeys, bearer
+from app.access.keys import StaticKeys, presented_key
 from app.api import exchange
 from app.api.paths import POLICY_VIOLATION, route_path
 from app.errors import Unauthenticated
@@ -30,10 +30,15 @@ class Authentication:
         await self._app(scope, receive, send)
 
     def _authenticate(self, scope: Scope) -> None:
-        authorization = exchange.header(scope, b"authorization")
-        presented = bearer(authorization) if authorization else None
+        presented = presented_key(
+            exchange.header(scope, b"authorization"),
+            exchange.header(scope, b"x-api-key"),
+            exchange.header(scope, b"api-key"),
+        )
         if presented is None:
-            raise Unauthenticated("No API key: send one as 'Authorization: Bearer KEY'")
+            raise Unauthenticated(
+                "No API key: send one as 'Authorization: Bearer KEY' or 'x-api-key: KEY'"
+            )
         caller = self._keys.find(presented)
         if caller is None:
             raise Unauthenticated("This API key is not known here")

@@ -17,6 +17,8 @@ import anyio
 from pydantic import AfterValidator, Field, model_validator
 
 from app.engine.asking import ask
+from app.engine.candidates import has_tools
+from app.engine.caps import patience
 from app.engine.graph import Turn, Writer
 from app.engine.judging import JUDGE_TOKENS
 from app.engine.nodes.spec import BaseNodeSpec
@@ -33,7 +35,8 @@ from app.protocol.json_types import JsonObject
 
 JUDGED_TOKENS = 2048
 """How much of the last user message a judge is shown, cut in the middle."""
-_TOOL_ROLES = ("tool", "function")
+_SHARE = 0.5
+"""Of the time left the judge gets so much: whoever is chosen has to answer in the rest."""
 
 Tokens = Annotated[int, Field(ge=1)]
 
@@ -84,8 +87,8 @@ class WhenSpec(Spec):
         messages = request.conversation.messages
         tokens = request.conversation.tokens
         answers = (
-            self.tool_turn is None or self.tool_turn == _is_tool_turn(messages),
-            self.has_tools is None or self.has_tools == _has_tools(request),
+            self.tool_turn is None or self.tool_turn == request.is_tool_turn,
+            self.has_tools is None or self.has_tools == has_tools(request.params),
             self.has_media is None or self.has_media == bool(media_in(messages)),
             self.shorter_than is None or tokens < self.shorter_than,
             self.longer_than is None or tokens > self.longer_than,
@@ -109,7 +112,9 @@ class AskSpec(Spec):
         description="The models and graphs it chooses from, each with what it is for."
     )
     deadline: Annotated[Duration, Field(gt=0)] = Field(
-        default=10.0, description="The longest it may take; after that `otherwise` answers."
+        default=10.0,
+        description="The longest it may take, half of the request's time at most; after that "
+        "`otherwise` answers.",
     )
 
 
@@ -160,7 +165,7 @@ class Route(Writer):
         name = await self._choice(turn)
         target = next(target for target in turn.node.targets if target.name == name)
         turn.step.run.note("routed", turn.node.name, name)
-        if _has_tools(turn.request) and not target.abilities.tools:
+        if has_tools(turn.request.params) and not target.abilities.tools:
             raise InvalidRequest("The model this request goes to cannot use tools.", param="tools")
         await target.answer(turn.request, turn.step, emit)
 
@@ -191,7 +196,7 @@ async def _judged(turn: Turn, judge: AskSpec) -> str:
     async def collect(batch: Batch) -> None:
         answer.add(batch)
 
-    with anyio.move_on_after(judge.deadline):
+    with anyio.move_on_after(patience(judge.deadline, _SHARE)):
         step = replace(turn.step, is_output=False)
         await ask(turn.node.models, lambda _: question, step, collect)
         return without_thoughts(answer.text(0))
@@ -229,11 +234,3 @@ def last_user_text(messages: Iterable[JsonObject]) -> str:
         return content if isinstance(content, str) else ""
     texts = (part.get("text") for part in content if isinstance(part, dict))
     return "\n".join(text for text in texts if isinstance(text, str))
-
-
-def _is_tool_turn(messages: tuple[JsonObject, ...]) -> bool:
-    return bool(messages) and messages[-1].get("role") in _TOOL_ROLES
-
-
-def _has_tools(request: ChatRequest) -> bool:
-    return any(request.params.get(name) for name in ("tools", "functions"))

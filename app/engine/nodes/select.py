@@ -13,7 +13,7 @@ from typing import Annotated, Literal, TypeAlias
 import anyio
 from pydantic import Field, model_validator
 
-from app.engine.caps import may_fall_back
+from app.engine.caps import may_ask_again, patience
 from app.engine.choice import candidates, longest, most_diverse
 from app.engine.graph import Chooser, Turn
 from app.engine.judging import ask_judge
@@ -44,8 +44,9 @@ CLOSING_MANY = (
     "Those were the candidates. Which {} are the best? End with one line of exactly this form, "
     "with their numbers, the best first:\nBest: <number>, <number>"
 )
-_SHARE_OF_LAYER = 0.9
-"""Of its layer's deadline a judge gets so much, for a late judge must not cost the references."""
+_SHARE = 0.9
+"""Of its layer's time, or as output of the request's, a judge gets so much: a late judge must not
+cost the references."""
 
 By: TypeAlias = Literal["judge", "longest", "diverse"]
 OnUnclear: TypeAlias = Literal["longest", "first", "error"]
@@ -73,8 +74,8 @@ class _SelectFields(AskingNodeSpec):
     )
     judge_deadline: Annotated[Duration, Field(gt=0)] = Field(
         default=45.0,
-        description="The longest the judge may take in all (in a layer nine tenths of the layer's "
-        "deadline at most); after it `on_unclear` decides.",
+        description="The longest the judge may take in all (nine tenths of its layer's or, as "
+        "output, of the request's time at most); after it `on_unclear` decides.",
     )
     on_unclear: OnUnclear = Field(
         default="longest",
@@ -166,9 +167,9 @@ class Select(Chooser):
 
     async def _judged(self, turn: Turn, among: tuple[Reference, ...]) -> tuple[Reference, ...]:
         rankings: list[Ranking] = []
-        with anyio.move_on_after(self._patience(turn)) as scope:
+        with anyio.move_on_after(patience(self.judge_deadline, _SHARE)) as scope:
             for again, shown in enumerate(self._orders(turn, among)):
-                if again and not may_fall_back(turn.step):
+                if again and not may_ask_again(turn.step):
                     break
                 try:
                     ranking = await self._ask(turn, shown)
@@ -217,12 +218,6 @@ class Select(Chooser):
         disputed = [each for each in named or among if each not in agreed]
         more = longest(disputed, missing) if self.on_unclear == "longest" else disputed[:missing]
         return (*agreed, *more)
-
-    def _patience(self, turn: Turn) -> float:
-        if turn.is_output:
-            return self.judge_deadline
-        layer = turn.graph.layers[turn.step.layer - 1]
-        return min(self.judge_deadline, layer.deadline * _SHARE_OF_LAYER)
 
     def _declare(self, turn: Turn, why: MoaError | str) -> None:
         """Write down why it is not the judge alone who chooses; raises where that may not be."""

@@ -17,6 +17,7 @@ from app.engine.choice import candidates
 from app.engine.extraction import Rule, extract, normalise
 from app.engine.graph import Chooser, Turn
 from app.engine.nodes.spec import BaseNodeSpec, LayerNodeSpec
+from app.engine.pattern import read_pattern
 from app.engine.reference import Reference
 from app.errors import NodeSkipped
 from app.record import Degradation
@@ -37,7 +38,8 @@ class _VoteFields(BaseNodeSpec):
     )
     pattern: str | None = Field(
         default=None,
-        description="For `regex`: a Python pattern with one group; its last match counts.",
+        description="For `regex`: a Python pattern with one group; its last match in "
+        "the last 4000 characters counts (in fewer for a pattern with several repetitions).",
     )
     returns: Literal["reference", "answer"] = Field(
         default="reference",
@@ -63,6 +65,7 @@ class _VoteFields(BaseNodeSpec):
             return self
         try:
             groups = re.compile(self.pattern).groups
+            read_pattern(self.pattern)
         except re.error as error:
             raise ValueError(f"`pattern` is no regular expression: {error}") from error
         if groups != 1:

@@ -232,3 +232,8 @@ def test_the_measures_know_that_it_asks_nobody() -> None:
 def test_what_makes_no_sense_is_refused_at_load(vote: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         graph(["1"], **vote)
+
+
+def test_a_pattern_that_a_proposer_could_make_slow_is_refused() -> None:
+    with pytest.raises(ValidationError, match="slow"):
+        OutputVoteSpec(kind="vote", extract="regex", pattern="(?:a+)+(b)")

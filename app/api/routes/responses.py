@@ -1,0 +1,90 @@
+"""`POST /v1/responses`, and what of it was stored: `GET`, `DELETE`, `…/input_items`."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from starlette.types import Receive, Scope, Send
+
+from app.api import exchange
+from app.api.body import take_body
+from app.api.routes.chat import hops
+from app.api.services import services
+from app.api.streaming import EventStream, send_whole
+from app.errors import InvalidRequest
+from app.protocol.json_types import JsonObject
+from app.protocol.responses.request import parse_response_call
+
+PATH = "/v1/responses"
+router = APIRouter(tags=["responses"])
+
+
+class Responses:
+    """The endpoint; raises a MoaError for what is wrong before the answer begins."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        here, own, passed = exchange.current(scope), services(scope), hops(scope)
+        body = await take_body(scope, receive, own.body_patience)
+        if body is None:
+            return
+        call = parse_response_call(body)
+        run = await own.responses.open(
+            call, run_id=secrets.token_hex(12), hops=passed, caller=here.caller or ""
+        )
+        here.run = run.chat
+        if call.stream:
+            await EventStream(run, own.timing, run.events)(scope, receive, send)
+        else:
+            await send_whole(run, run.whole, scope, receive, send)
+
+
+@router.get(PATH + "/{response_id}")
+async def get_response(
+    request: Request,
+    response_id: str,
+    *,
+    stream: Annotated[bool, Query(json_schema_extra={"const": False})] = False,
+) -> JsonObject:
+    """A stored response; its events cannot be had again."""
+    if stream:
+        raise InvalidRequest("stream: a stored response is not streamed again", param="stream")
+    own, caller = services(request.scope), exchange.current(request.scope).caller or ""
+    return await own.responses.find(caller, response_id)
+
+
+@router.delete(PATH + "/{response_id}")
+async def delete_response(request: Request, response_id: str) -> JsonObject:
+    """Forget a stored response; a conversation cannot go on from it any more."""
+    own, caller = services(request.scope), exchange.current(request.scope).caller or ""
+    await own.responses.forget(caller, response_id)
+    return {"id": response_id, "object": "response", "deleted": True}
+
+
+@router.get(PATH + "/{response_id}/input_items")
+async def list_input_items(
+    request: Request,
+    response_id: str,
+    after: Annotated[str | None, Query(description="An item's id.")] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> JsonObject:
+    """What a stored response answers, earlier turns of the conversation included."""
+    own, caller = services(request.scope), exchange.current(request.scope).caller or ""
+    items = await own.responses.items(caller, response_id)
+    if order == "desc":
+        items.reverse()
+    ids = [item.get("id") for item in items]
+    if after is not None and after not in ids:
+        raise InvalidRequest("after: the response has no such item", param="after")
+    start = 0 if after is None else ids.index(after) + 1
+    page = items[start : start + limit]
+    return {
+        "object": "list",
+        "data": page,
+        "first_id": page[0].get("id") if page else None,
+        "last_id": page[-1].get("id") if page else None,
+        "has_more": start + limit < len(items),
+    }

@@ -1,0 +1,1 @@
+"""OpenAI's `/v1/responses` on chat: requests, items, response objects and typed events. Pure."""
