@@ -10,10 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
+CALLER_DIGITS = 32
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls, as logs may know it: the start of the digest of the key."""
+    """Who calls, as logs may know it: the start of the digest of the key.
+
+    Long enough (128 bits) that no two keys share it: what is kept for one caller hangs on it.
+    """
 
     id: str
 
@@ -23,7 +28,7 @@ class StaticKeys:
 
     def __init__(self, keys: Iterable[str]) -> None:
         digests = dict.fromkeys(sha256(key.encode()).digest() for key in keys)
-        self._callers = tuple((digest, Caller(digest.hex()[:8])) for digest in digests)
+        self._callers = tuple((digest, Caller(digest.hex()[:CALLER_DIGITS])) for digest in digests)
 
     def __bool__(self) -> bool:
         return bool(self._callers)

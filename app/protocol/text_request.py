@@ -80,9 +80,10 @@ class TextCall:
         return tuple(map(_conversation, self.prompts))
 
     def prompt_of(self, index: int) -> str:
-        """The prompt that the choice of this index completes."""
+        """The prompt that the choice of this index completes; the last for one too many."""
         each = self.call.request.params.get("n")
-        return self.prompts[index // (each if isinstance(each, int) else 1)]
+        number = index // (each if isinstance(each, int) else 1)
+        return self.prompts[number if number in range(len(self.prompts)) else -1]
 
 
 def parse_text(body: bytes, model: str | None = None) -> TextCall:

@@ -74,24 +74,38 @@ class KeptResponses:
         return [item for turn in reversed(turns) for item in turn]
 
     async def resolved(self, caller: str, items: Sequence[JsonObject]) -> list[JsonObject]:
-        """Items with what is only referred to in its place. Raises InvalidRequest if it is lost."""
-        return [
-            await self._item(caller, item["id"], number)
-            if item["type"] == "item_reference"
-            else item
-            for number, item in enumerate(items)
-        ]
+        """Items with what is only referred to in its place.
 
-    async def _item(self, caller: str, item_id: str, number: int) -> JsonObject:
-        match = _RUN_ID.fullmatch(item_id)
-        turn = await self._get(caller, f"resp_{match[1]}") if match else None
+        Raises InvalidRequest if it is lost, and if it is referred to twice, as OpenAI does: a few
+        bytes would else stand for any number of copies of a large item.
+        """
+        turns: dict[str, dict[object, JsonObject]] = {}
+        referred: set[str] = set()
+        found: list[JsonObject] = []
+        for number, item in enumerate(items):
+            if item["type"] != "item_reference":
+                found.append(item)
+                continue
+            item_id, param = item["id"], f"input[{number}].id"
+            match = _RUN_ID.fullmatch(item_id)
+            if match is None:
+                raise _no_item(item_id, param)
+            if item_id in referred:
+                raise InvalidRequest(f"The item '{item_id}' is referred to twice", param=param)
+            referred.add(item_id)
+            if match[1] not in turns:
+                turns[match[1]] = await self._by_id(caller, f"resp_{match[1]}")
+            if item_id not in turns[match[1]]:
+                raise _no_item(item_id, param)
+            found.append(turns[match[1]][item_id])
+        return found
+
+    async def _by_id(self, caller: str, response_id: str) -> dict[object, JsonObject]:
+        """The items of a turn, none if it is not stored; of two with one id the first."""
+        turn = await self._get(caller, response_id)
         items = turn.conversation if turn else []
-        for item in items:
-            if item.get("id") == item_id:
-                return item
-        raise InvalidRequest(
-            f"There is no stored item '{item_id[:100]}'", param=f"input[{number}].id"
-        )
+        ids = ((item.get("id"), item) for item in reversed(items))
+        return {item_id: item for item_id, item in ids if isinstance(item_id, str)}
 
     async def _get(self, caller: str, response_id: str) -> KeptResponse | None:
         if not _RUN_ID.fullmatch(response_id):
@@ -102,6 +116,10 @@ class KeptResponses:
 
 def _place(caller: str, response_id: str) -> str:
     return f"{_VERSION}:{caller}:{response_id}"
+
+
+def _no_item(item_id: str, param: str) -> MoaError:
+    return InvalidRequest(f"There is no stored item '{item_id[:100]}'", param=param)
 
 
 def _lost(previous: str, *, too_many: bool) -> MoaError:

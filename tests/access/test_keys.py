@@ -9,7 +9,7 @@ def test_a_known_key_is_found_and_named_by_its_digest_only():
     caller = StaticKeys(["moa-one", "moa-two"]).find(b"moa-two")
 
     assert caller is not None
-    assert len(caller.id) == 8
+    assert len(caller.id) == 32
     assert "two" not in caller.id
 
 

@@ -103,6 +103,17 @@ async def test_who_waited_for_a_run_that_was_cut_off_asks_anew(serve, wire):
     assert len(model.calls) == 2
 
 
+async def test_a_stream_is_known_however_its_name_is_written(serve, wire):
+    body = BODY[:-1] + b',"\\u0073tream":true}'
+    model, first, second = FakeModel("m"), wire(body, KEY), wire(body, KEY)
+    async with serve({"m": model}) as app:
+        await first.run(app)
+        await second.run(app)
+
+    assert (first.status, second.status) == (200, 200)
+    assert len(model.calls) == 2
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b'["stream"]', b'{"stream": true'])
 async def test_a_body_that_is_none_is_refused_as_ever(serve, wire, body):
     request = wire(body, KEY)

@@ -64,7 +64,7 @@ async def test_a_request_is_one_log_line_without_prompt_and_key(serve, client_of
 
     served, refused = [each.fields for each in caplog.records if each.name == "moa.access"]
     assert (served["status"], served["model"], served["outcome"]) == (200, "m", "ok")
-    assert re.fullmatch("[0-9a-f]{8}", served["caller"])
+    assert re.fullmatch("[0-9a-f]{32}", served["caller"])
     assert served["run_id"]
     assert (refused["status"], refused["error"]) == (401, "caller_unauthenticated")
     assert "planted" not in str([each.__dict__ for each in caplog.records])

@@ -31,6 +31,11 @@ def test_prompts_are_conversations_of_their_own() -> None:
     assert [asked.prompt_of(index) for index in range(6)] == ["a", "a", "a", "b", "b", "b"]
 
 
+@pytest.mark.parametrize("index", [1, 7, -9])
+def test_a_choice_too_many_completes_the_prompt_there_is(index: int) -> None:
+    assert read().prompt_of(index) == "Once"
+
+
 def test_fields_that_a_chat_knows_go_on_as_they_came() -> None:
     fields = {
         "temperature": 0.5,

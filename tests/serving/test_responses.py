@@ -110,6 +110,46 @@ async def test_a_reference_to_nothing_is_refused(item_id: str) -> None:
     assert caught.value.param == "input[0].id"
 
 
+async def test_an_item_referred_to_twice_is_refused() -> None:
+    office = Office()
+    reference = {"type": "item_reference", "id": (await office.ask())["output"][0]["id"]}
+    with pytest.raises(InvalidRequest) as caught:
+        await office.ask(input=[reference, {"role": "user", "content": "?"}, reference])
+    assert caught.value.param == "input[2].id"
+
+
+async def test_a_turn_is_read_once_for_all_references_to_it() -> None:
+    office = Office()
+    told = await office.ask(input=[{"role": "user", "content": str(n)} for n in range(50)])
+    reads, get = [], office.store.get
+
+    async def counted(key: str) -> bytes | None:
+        reads.append(key)
+        return await get(key)
+
+    office.store.get = counted  # type: ignore[method-assign] # to count
+    run_id = told["id"].removeprefix("resp_")
+    await office.ask(input=[{"id": f"msg_{run_id}_in{n}"} for n in range(50)])
+    assert [content for _, content in office.heard()] == [str(n) for n in range(50)]
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "", "content": "x"},
+        {"type": "function_call", "call_id": "c", "name": "f", "arguments": "", "output": [1]},
+        {"type": "function_call_output", "call_id": "c", "output": "4", "content": [{}]},
+        {"type": "reasoning", "content": [1], "output": [{}]},
+        {"role": "user", "content": "Why?", "output": [None]},
+    ],
+)
+async def test_a_field_that_an_item_does_not_have_may_be_anything(item: JsonObject) -> None:
+    office = Office()
+    told = await office.ask(input=[{"role": "user", "content": "Hi"}, item])
+    assert len(await office.service.items("one", told["id"])) == 2
+
+
 async def test_nothing_is_kept_that_is_not_to_be_stored() -> None:
     office = Office()
     told = await office.ask(store=False)

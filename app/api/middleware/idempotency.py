@@ -172,7 +172,7 @@ def _fingerprint(scope: Scope, body: bytes) -> bytes:
 
 
 def _is_streamed(body: bytes) -> bool:
-    if b'"stream"' not in body:
+    if b'"stream"' not in body and b"\\u" not in body:  # a name may be written in escapes
         return False
     try:
         data = orjson.loads(body)

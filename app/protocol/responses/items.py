@@ -8,6 +8,8 @@ from app.errors import InvalidRequest
 from app.protocol.json_types import JsonObject
 
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
+_PARTS = {"message": "content", "function_call_output": "output"}
+"""Where an item has parts whose shape has been checked; its other fields may be anything."""
 
 
 def full_items(given: object) -> object:
@@ -22,10 +24,10 @@ def full_items(given: object) -> object:
 def refuse_unreachable(items: Sequence[JsonObject]) -> None:
     """Raise InvalidRequest for a part that chat has no form for."""
     for number, item in enumerate(items):
-        for field in ("content", "output"):
-            parts = item.get(field)
-            for position, part in enumerate(parts if isinstance(parts, list) else ()):
-                _refuse_part(part, f"input[{number}].{field}[{position}]")
+        field = _PARTS.get(item["type"])
+        parts = item[field] if field else None
+        for position, part in enumerate(parts if isinstance(parts, list) else ()):
+            _refuse_part(part, f"input[{number}].{field}[{position}]")
 
 
 def to_messages(items: Iterable[JsonObject]) -> list[JsonObject]:
@@ -131,7 +133,7 @@ def _listed(item: JsonObject, suffix: str) -> JsonObject:
     if prefix is None:
         return item
     item = {"status": "completed", **item, "id": item.get("id") or f"{prefix}_{suffix}"}
-    if isinstance(text := item.get("content"), str):
+    if item["type"] == "message" and isinstance(text := item["content"], str):
         said: JsonObject = {"type": "input_text", "text": text}
         if item["role"] == "assistant":
             said = {"type": "output_text", "text": text, "annotations": []}
