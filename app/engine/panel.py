@@ -57,8 +57,9 @@ class Panel:
 
     def of(self, names: Sequence[str]) -> tuple[Reference, ...]:
         """All references of these nodes, in the order named; one that was chosen too comes once."""
-        every = (each for name in names for each in self._references.get(name, ()))
-        return tuple(dict.fromkeys(every))
+        # By identity: a chosen reference is the same object, and comparing long texts costs.
+        every = {id(each): each for name in names for each in self._references.get(name, ())}
+        return tuple(every.values())
 
     def given(self, node: Node) -> dict[str, tuple[Reference, ...]]:
         """What each input of a node gave, by its name."""
