@@ -184,6 +184,11 @@ class RunRecord:
         """The calls an upstream charges for, as far as we know."""
         return (call for call in self.calls if call.usage is not None)
 
+    @property
+    def is_billed(self) -> bool:
+        """Whether any call has cost something, as far as we know."""
+        return any(True for _ in self.billed())
+
     def usage(self) -> Usage:
         """All billed tokens of the run."""
         return sum((call.usage for call in self.calls if call.usage), Usage())

@@ -17,7 +17,7 @@ class Exchange:
     """Filled in by whoever learns it; `status` stays None until the response has begun."""
 
     request_id: str
-    caller: str | None = None
+    caller: str = ""
     run: ChatRun | None = None
     status: int | None = None
     error: MoaError | None = None

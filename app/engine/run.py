@@ -184,7 +184,7 @@ class GraphRun:
             return self._allowance.error(cap)
         needed = self._graph.policy.min_references
         what = f"The graph '{self._graph.name}' got {count} of {needed} reference responses needed"
-        billed = self._is_billed() or cap is not None
+        billed = self._record.is_billed or cap is not None
         return graph_failed(what, failures, billed=billed)
 
     async def _speak(self, references: tuple[Reference, ...]) -> None:
@@ -216,13 +216,10 @@ class GraphRun:
         if self._graph.policy.last_resort != "best_reference" or not answers:
             what = f"The output model of the graph '{self._graph.name}' failed"
             failure = NodeFailure(OUTPUT, error)
-            raise graph_failed(what, [failure], billed=self._is_billed()) from error
+            raise graph_failed(what, [failure], billed=self._record.is_billed) from error
         self._record.degrade(Degradation.BEST_REFERENCE)
         best = max(answers, key=lambda reference: len(reference.text))
         await self._emit([_whole(best)])
-
-    def _is_billed(self) -> bool:
-        return any(True for _ in self._record.billed())
 
     async def _tell(self, line: str) -> None:
         if self._request.progress:

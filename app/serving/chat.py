@@ -105,12 +105,16 @@ class ChatRun:
             outcome = Outcome.OK
         except MoaError as error:
             outcome, error_kind = Outcome.FAILED, error.kind
-            if error.should_retry is None and error.status not in RETRY_HELPS and self._is_billed():
+            if (
+                error.should_retry is None
+                and error.status not in RETRY_HELPS
+                and self.record.is_billed
+            ):
                 error.should_retry = False
             raise
         except Exception as bug:
             outcome, error_kind = Outcome.FAILED, MoaError.kind
-            if self._is_billed():
+            if self.record.is_billed:
                 raise InternalError(InternalError.TOLD, should_retry=False) from bug
             raise
         finally:
@@ -131,9 +135,6 @@ class ChatRun:
     def headers(self) -> dict[str, str]:
         """Response headers; cost and degradation are known once the run has ended."""
         return report.headers(self.record)
-
-    def _is_billed(self) -> bool:
-        return any(True for _ in self.record.billed())
 
     async def _answer(self, emit: Emit) -> None:
         with anyio.move_on_after(self._deadline) as scope:

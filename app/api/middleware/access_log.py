@@ -50,7 +50,7 @@ def _fields(scope: Scope, here: Exchange, seconds: float) -> dict[str, object]:
     }
     if scope.get("client"):
         fields["client"] = scope["client"][0]
-    if here.caller is not None:
+    if here.caller:
         fields["caller"] = here.caller
     if here.client_left:
         fields["client_left"] = True

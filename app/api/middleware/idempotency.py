@@ -41,7 +41,7 @@ class Idempotency:
         elif _is_streamed(body):
             await self._app(scope, _Replayed(body, receive), send)
         else:
-            name = _Named(own.repeats, here.caller or "", key, _fingerprint(scope, body))
+            name = _Named(own.repeats, here.caller, key, _fingerprint(scope, body))
             await self._once(name, body, scope, receive, send)
 
     async def _once(

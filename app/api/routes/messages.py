@@ -5,16 +5,15 @@
 
 from __future__ import annotations
 
-import secrets
 from functools import partial
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api import exchange
+from app.api.arrival import arrival
 from app.api.body import take_body
 from app.api.paths import MESSAGES_PATH
-from app.api.routes.chat import hops
 from app.api.services import services
 from app.api.streaming import EventStream, send_whole
 from app.protocol.anthropic.answer import Frame, message_object
@@ -30,15 +29,14 @@ class Messages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        here, own, passed = exchange.current(scope), services(scope), hops(scope)
-        body = await take_body(scope, receive, own.body_patience)
-        if body is None:
+        here, own = exchange.current(scope), services(scope)
+        came = await arrival(scope, receive)
+        if came is None:
             return
-        asked = parse_messages(body)
-        run_id, caller = secrets.token_hex(12), here.caller or ""
-        run = own.chat.open(asked.call, run_id=run_id, hops=passed, caller=caller)
+        asked = parse_messages(came.body)
+        run = own.chat.open(asked.call, run_id=came.run_id, hops=came.hops, caller=came.caller)
         here.run = run
-        frame = Frame(f"msg_{run_id}", run.model, asked.stops, asked.thinking)
+        frame = Frame(f"msg_{came.run_id}", run.model, asked.stops, asked.thinking)
         request = asked.call.request
         if request.stream:
             events = MessageEvents(

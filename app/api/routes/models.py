@@ -21,7 +21,7 @@ router = APIRouter(tags=["models"])
 async def list_models(request: Request) -> JsonObject:
     """All names that the caller may use as `model`."""
     runtime = services(request.scope).runtime()
-    names = runtime.names(exchange.current(request.scope).caller or "")
+    names = runtime.names(exchange.current(request.scope).caller)
     return model_list(_entry(runtime, name) for name in names)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from starlette.types import Receive, Scope, Send
 
 from app.api import exchange
-from app.api.body import take_body
-from app.api.routes.chat import hops
+from app.api.arrival import arrival
 from app.api.services import services
 from app.api.streaming import EventStream, send_whole
 from app.errors import InvalidRequest
@@ -26,14 +24,12 @@ class Responses:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        here, own, passed = exchange.current(scope), services(scope), hops(scope)
-        body = await take_body(scope, receive, own.body_patience)
-        if body is None:
+        here, own = exchange.current(scope), services(scope)
+        came = await arrival(scope, receive)
+        if came is None:
             return
-        call = parse_response_call(body)
-        run = await own.responses.open(
-            call, run_id=secrets.token_hex(12), hops=passed, caller=here.caller or ""
-        )
+        call = parse_response_call(came.body)
+        run = await own.responses.open(call, run_id=came.run_id, hops=came.hops, caller=came.caller)
         here.run = run.chat
         if call.stream:
             await EventStream(run, own.timing, run.events)(scope, receive, send)
@@ -51,14 +47,14 @@ async def get_response(
     """A stored response; its events cannot be had again."""
     if stream:
         raise InvalidRequest("stream: a stored response is not streamed again", param="stream")
-    own, caller = services(request.scope), exchange.current(request.scope).caller or ""
+    own, caller = services(request.scope), exchange.current(request.scope).caller
     return await own.responses.find(caller, response_id)
 
 
 @router.delete(PATH + "/{response_id}")
 async def delete_response(request: Request, response_id: str) -> JsonObject:
     """Forget a stored response; a conversation cannot go on from it any more."""
-    own, caller = services(request.scope), exchange.current(request.scope).caller or ""
+    own, caller = services(request.scope), exchange.current(request.scope).caller
     await own.responses.forget(caller, response_id)
     return {"id": response_id, "object": "response", "deleted": True}
 
@@ -72,7 +68,7 @@ async def list_input_items(
     order: Literal["asc", "desc"] = "desc",
 ) -> JsonObject:
     """What a stored response answers, earlier turns of the conversation included."""
-    own, caller = services(request.scope), exchange.current(request.scope).caller or ""
+    own, caller = services(request.scope), exchange.current(request.scope).caller
     items = await own.responses.items(caller, response_id)
     if order == "desc":
         items.reverse()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
 from app.api import exchange
-from app.api.body import take_body
+from app.api.arrival import arrival
 from app.api.paths import model_in_path
-from app.api.routes.chat import hops
 from app.api.services import services
 from app.api.streaming import EventStream, send_whole
 from app.interfaces import ChatModel
@@ -28,17 +26,20 @@ class TextCompletions:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        here, own, passed = exchange.current(scope), services(scope), hops(scope)
-        body = await take_body(scope, receive, own.body_patience)
-        if body is None:
+        here, own = exchange.current(scope), services(scope)
+        came = await arrival(scope, receive)
+        if came is None:
             return
-        asked = parse_text(body, model_in_path(scope))
-        run_id, caller = secrets.token_hex(12), here.caller or ""
+        asked = parse_text(came.body, model_in_path(scope))
         run = own.chat.open(
-            asked.call, run_id=run_id, hops=passed, caller=caller, asking=partial(_asking, asked)
+            asked.call,
+            run_id=came.run_id,
+            hops=came.hops,
+            caller=came.caller,
+            asking=partial(_asking, asked),
         )
         here.run = run
-        head = TextHead(f"cmpl-{run_id}", int(time.time()), run.model)
+        head = TextHead(f"cmpl-{came.run_id}", int(time.time()), run.model)
         prompt_of = asked.prompt_of if asked.echo else None
         if asked.call.request.stream:
             events = TextEncoder(head, prompt_of, include_usage=asked.call.include_usage)
