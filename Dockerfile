@@ -27,7 +27,9 @@ RUN apt-get update && apt-get install --yes --no-install-recommends libgomp1 && 
 COPY --from=build /opt/moa /opt/moa
 WORKDIR /srv
 COPY config/ config/
-ENV PATH=/opt/moa/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
+# Where the books are kept without DATABASE_URL: put a volume there.
+RUN mkdir -p /var/lib/moa && chmod 1777 /var/lib/moa
+ENV PATH=/opt/moa/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 XDG_DATA_HOME=/var/lib
 USER 10001:10001
 EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \

@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input
 PYTHON ?=
 ARGS ?=
+SEED ?=
+ROUNDS ?=
+MINUTES ?= 20
 UV_VERSION := 0.13.9
 
 # A stamp is named after the content it was made from: same content, nothing to install.
@@ -21,7 +24,7 @@ INSTALLED_PACKAGES := $(CLIENTS)/node/.made-$(call content,$(CLIENT_PACKAGES))
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help install run demo test test-clients check format bench lock clean
+.PHONY: help install run demo test test-clients test-services chaos check format bench soak lock clean
 
 help: ## List what make can do
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +43,12 @@ test: install $(DEV) ## Run every test (one folder: make test ARGS=tests/engine)
 test-clients: install $(DEV) $(INSTALLED_CLIENTS) $(INSTALLED_PACKAGES) ## Run real clients against a real server, see docs/clients.md
 	$(BIN)/pytest -m clients $(or $(ARGS),tests/clients)
 
+test-services: install $(DEV) ## Run what needs a real Redis and PostgreSQL, installed if need be
+	$(BIN)/python -m tests.services $(ARGS)
+
+chaos: install $(DEV) ## Ask hundreds at once of upstreams that fail at random (SEED= ROUNDS=)
+	@SEED="$(SEED)" ROUNDS="$(ROUNDS)" $(BIN)/pytest -q -m chaos $(or $(ARGS),tests/chaos)
+
 check: install $(DEV) ## Style, types, imports between rooms, freshness of docs and schema
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -53,6 +62,9 @@ format: $(DEV) ## Rewrite the sources in the project's style
 
 bench: install $(DEV) ## Measure added latency, CPU and memory (takes minutes)
 	$(BIN)/python -m bench $(ARGS)
+
+soak: install $(DEV) ## Watch memory and latency under a steady load (MINUTES=20)
+	$(BIN)/python -m bench.soak --minutes $(MINUTES) $(ARGS)
 
 clean: ## Remove .venv and everything else that was made
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -6,6 +6,7 @@ it, while the run is under way as well as after it. It knows no store and decide
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -141,7 +142,9 @@ def _least(one: _Cap | None, other: _Cap | None) -> _Cap | None:
 class RunRecord:
     """One request's way through the gateway; `model` is what served it, aliases resolved.
 
-    `promised` is how many upstream calls the run has begun or is sure to make.
+    `promised` is how many upstream calls the run has begun or is sure to make. `is_reserved`: money
+    is set aside for as many tokens as it may write, so every answer has a cap. `repeats` counts
+    the calls that put a question once more.
     """
 
     run_id: str
@@ -152,6 +155,8 @@ class RunRecord:
     caller: str = ""
     caps: Caps = NO_CAPS
     promised: int = 0
+    is_reserved: bool = False
+    repeats: int = 0
     started: float = 0.0
     ended: float | None = None
     outcome: Outcome = Outcome.RUNNING
@@ -208,7 +213,8 @@ class Step:
     """The point of a run that an upstream call is made for; handed down to every `ChatModel`.
 
     `graph` is the path of nested graphs (`outer/node/inner`), empty for a plain pool; `layer`
-    counts from 1; `is_output` says that the caller sees these tokens.
+    counts from 1; `is_output` says that the caller sees these tokens; `until` is the moment, on the
+    run's clock, at which nobody waits for this step any more.
     """
 
     run: RunRecord
@@ -217,6 +223,12 @@ class Step:
     node: str = ""
     sample: int = 0
     is_output: bool = True
+    until: float | None = None
+
+    def time_left(self) -> float:
+        """Seconds in which an answer is still of use; infinite where nothing was said."""
+        ends = _least(self.until, self.run.caps.until)
+        return math.inf if ends is None else ends - self.run.clock()
 
     def begin(self, target: Target) -> CallRecord:
         """Open the line of one upstream call."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,11 @@ from bench.load import drive, request_bytes
 from bench.measure import cpu_seconds, free_port, process, python, server
 from bench.workload import gateway_config
 
+LIMITS = (
+    *("--budget", "1000000", "--budget-window", "month", "--concurrent", "1000"),
+    *("--rpm", "1000000", "--tpm", "1000000000"),
+)
+"""Of a virtual key that nothing is refused for, though all of it is counted and reserved."""
 KEY = "bench-key-0123456789abcdef0123456789abcdef"
 
 
@@ -95,18 +101,34 @@ def fake_upstream() -> Iterator[str]:
 
 
 @contextmanager
-def gateway(upstream: str, *, key: str = "") -> Iterator[Server]:
-    """The gateway as it is served, in open mode or with a key."""
+def gateway(upstream: str, *, key: str = "", limits: Sequence[str] = ()) -> Iterator[Server]:
+    """The gateway as it is served: in open mode, with a static key, or a virtual one with limits.
+
+    The books are in a SQLite file of its own.
+    """
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "bench.yaml"
         config.write_text(gateway_config(upstream))
         moa = str(Path(sys.executable).with_name("moa"))
         command = [moa, "serve", "--config", str(config), "--host", "127.0.0.1"]
-        environ = {"MOA_API_KEYS": key} if key else {}
+        environ = {"DATABASE_URL": f"sqlite+aiosqlite:///{folder}/moa.db"}
+        if limits:
+            key = made_key([moa, "keys", "create", "bench", *limits], environ)
+        elif key:
+            environ["MOA_API_KEYS"] = key
         ready = f"http://127.0.0.1:{port}/health/ready"
         with server([*command, "--port", str(port)], ready, environ) as pid:
             yield Server(pid, port, key)
+
+
+def made_key(command: Sequence[str], environ: Mapping[str, str]) -> str:
+    """The secret of a new virtual key."""
+    known = {**os.environ, **environ}
+    made = subprocess.run(  # noqa: S603 - our own command
+        command, env=known, check=True, capture_output=True, text=True
+    )
+    return made.stdout.strip()
 
 
 @contextmanager
@@ -136,6 +158,8 @@ def contenders(names: list[str], upstream: str) -> Iterator[dict[str, Contender]
                     started[name] = stack.enter_context(gateway(upstream))
                 case "gateway+keys":
                     started[name] = stack.enter_context(gateway(upstream, key=KEY))
+                case "gateway+team":
+                    started[name] = stack.enter_context(gateway(upstream, limits=LIMITS))
                 case "bare":
                     started[name] = stack.enter_context(bare(upstream))
                 case "script":

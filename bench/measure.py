@@ -26,10 +26,24 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_mb(pid: int) -> float:
     """Resident memory in MB (10^6 bytes)."""
+    return _status(pid, "VmRSS:") * 1024 / 1e6
+
+
+def threads(pid: int) -> int:
+    """How many threads a process has."""
+    return _status(pid, "Threads:")
+
+
+def open_files(pid: int) -> int:
+    """How many files and sockets a process has open."""
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def _status(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024 / 1e6
-    return 0.0
+        if line.startswith(name):
+            return int(line.split()[1])
+    return 0
 
 
 def free_port() -> int:

@@ -11,8 +11,8 @@ from bench.load import hold_open, request_bytes
 from bench.measure import resident_mb
 from bench.workload import LATENCY
 
-ALL = ("gateway", "gateway+keys", "bare", "script")
-SERVERS = ("gateway", "gateway+keys", "bare")
+ALL = ("gateway", "gateway+keys", "gateway+team", "bare", "script")
+SERVERS = ("gateway", "gateway+keys", "gateway+team", "bare")
 UNKEYED = ("gateway", "bare", "script")
 TWO = ("gateway", "bare")
 OPEN_STREAMS = 1_000

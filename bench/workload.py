@@ -64,8 +64,9 @@ def gateway_config(upstream: str) -> str:
     """The configuration file of the gateway; JSON, which is YAML."""
     ids = {model for graph in GRAPHS.values() for layer in graph.layers for model in layer}
     ids |= {graph.aggregator for graph in GRAPHS.values()}
-    models = {_name(model): {"upstream": "fake", "model": model} for model in ids}
-    models |= {name: {"upstream": "fake", "model": model} for name, model in POOLS.items()}
+    fake = {"upstream": "fake", "max_output": 256, "price": {"input": 0.9, "output": 0.9}}
+    models = {_name(model): {**fake, "model": model} for model in ids}
+    models |= {name: {**fake, "model": model} for name, model in POOLS.items()}
     graphs = {
         name: {
             "layers": [{"proposers": [_name(m) for m in layer]} for layer in graph.layers],

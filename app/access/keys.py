@@ -1,30 +1,40 @@
-"""Static keys: what a client presents against what the operator set. No limits, no store.
+"""Keys as texts: what a client presents, the operator's static ones, and how new ones are made.
 
-Only SHA-256 digests are kept. A key of the operator's choosing is compared, never looked up.
+Only digests are kept. A key of the operator's choosing is compared, never looked up; one that we
+made has 256 random bits and is looked up by its digest.
 """
 
 from __future__ import annotations
 
 import hmac
+import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
 from hashlib import sha256
 
+from app.access.caller import Caller
+
 CALLER_DIGITS = 32
+"""Of a digest, as the caller's id: long enough (128 bits) that no two keys share it."""
+SIGN = "moa-"
+"""How every key begins that we made."""
+_PREFIX_BYTES, _SECRET_BYTES = 4, 32
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """Who calls, as logs may know it: the start of the digest of the key.
+def new_secret() -> tuple[str, str]:
+    """A new key, to be shown once, and the start of it that may be shown for ever."""
+    prefix = SIGN + secrets.token_hex(_PREFIX_BYTES)
+    return f"{prefix}-{secrets.token_urlsafe(_SECRET_BYTES)}", prefix
 
-    Long enough (128 bits) that no two keys share it: what is kept for one caller hangs on it.
-    """
 
-    id: str
+def digest_of(secret: bytes, pepper: bytes | None = None) -> str:
+    """What a key that we made is found by: its SHA-256, or with a pepper its HMAC, in hex."""
+    if pepper is None:
+        return sha256(secret).hexdigest()
+    return hmac.digest(pepper, secret, "sha256").hex()
 
 
 class StaticKeys:
-    """The keys of `MOA_API_KEYS`; without any the gateway is in open mode."""
+    """The keys of `MOA_API_KEYS`."""
 
     def __init__(self, keys: Iterable[str]) -> None:
         digests = dict.fromkeys(sha256(key.encode()).digest() for key in keys)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope
 
+from app.access.caller import Caller
 from app.api import exchange
 from app.api.body import take_body
 from app.api.services import services
@@ -17,10 +18,14 @@ MAX_HOPS = 3
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """The body, who sent it ("" in open mode), how many gateways it passed, and its run's id."""
+    """The body, who sent it (`caller` is his id, "" in open mode), how many gateways it passed.
+
+    `run_id` is the id its run will have.
+    """
 
     body: bytes
     caller: str
+    who: Caller | None
     hops: int
     run_id: str
 
@@ -34,7 +39,8 @@ async def arrival(scope: Scope, receive: Receive) -> Arrival | None:
     body = await take_body(scope, receive, services(scope).body_patience)
     if body is None:
         return None
-    return Arrival(body, exchange.current(scope).caller, passed, secrets.token_hex(12))
+    here = exchange.current(scope)
+    return Arrival(body, here.caller, here.who, passed, secrets.token_hex(12))
 
 
 def hops(scope: Scope) -> int:

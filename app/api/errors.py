@@ -22,6 +22,7 @@ from app.errors import (
     PayloadTooLarge,
     RouteNotFound,
     UnsupportedMedia,
+    UpstreamError,
 )
 from app.protocol.anthropic.errors import error_bytes as anthropic_bytes
 from app.protocol.error_body import error_bytes, error_headers
@@ -42,12 +43,21 @@ def to_moa_error(failure: Exception) -> MoaError:
     if isinstance(failure, MoaError):
         return failure
     if isinstance(failure, RequestValidationError):
-        param = ".".join(str(step) for error in failure.errors()[:1] for step in error["loc"][1:])
-        return InvalidRequest("A parameter of the request is not valid", param=param or None)
+        return _invalid(failure)
     if isinstance(failure, HTTPException) and failure.status_code < 500:  # noqa: PLR2004 - HTTP
         kind, message = _BY_STATUS.get(failure.status_code, (InvalidRequest, "Not a valid request"))
         return kind(message)
     return InternalError(InternalError.TOLD)
+
+
+def _invalid(failure: RequestValidationError) -> InvalidRequest:
+    """The first thing that is wrong, by its field; what was sent is not repeated."""
+    error = failure.errors()[0]
+    if error["type"] == "json_invalid":
+        return InvalidRequest("The body is no JSON")
+    param = ".".join(str(step) for step in error["loc"][1:])
+    reason = str(error["msg"]).removeprefix("Value error, ")
+    return InvalidRequest(f"{param}: {reason}" if param else reason, param=param or None)
 
 
 def error_response(scope: Mapping[str, object], failure: Exception) -> Response:
@@ -91,11 +101,18 @@ def log_failure(request_id: str, error: MoaError, failure: Exception) -> None:
         fields: dict[str, object] = {
             "request_id": request_id,
             "kind": error.kind,
-            "detail": error.detail,
+            "detail": _loggable(error),
         }
         if isinstance(error, GraphFailed):
             fields["nodes"] = [
-                {"node": each.node, "kind": each.error.kind, "detail": each.error.detail}
+                {"node": each.node, "kind": each.error.kind, "detail": _loggable(each.error)}
                 for each in error.failures
             ]
         _log.warning(error.message, extra={"fields": fields})
+
+
+def _loggable(error: MoaError) -> str | None:
+    """What goes into the log; an upstream's own words may repeat a prompt: only to debug."""
+    if isinstance(error, UpstreamError) and error.quotes and not _log.isEnabledFor(logging.DEBUG):
+        return None
+    return error.detail

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
+from app.access.caller import Caller
+from app.api.rights import Need
 from app.errors import MoaError
 from app.serving.chat import ChatRun
 
@@ -14,10 +16,16 @@ _KEY = "moa.exchange"
 
 @dataclass(slots=True)
 class Exchange:
-    """Filled in by whoever learns it; `status` stays None until the response has begun."""
+    """Filled in by whoever learns it; `status` stays None until the response has begun.
+
+    `caller` is the id of `who`, "" until the door has let him in, and in open mode; `need` is what
+    the route asks of him.
+    """
 
     request_id: str
     caller: str = ""
+    who: Caller | None = None
+    need: Need | None = None
     run: ChatRun | None = None
     status: int | None = None
     error: MoaError | None = None

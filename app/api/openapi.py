@@ -38,7 +38,10 @@ def _build(app: FastAPI) -> JsonObject:
         for operation in operations.values():
             operation["responses"].pop("422", None)  # refusals have OpenAI's shape and status
     body = body_schema(_REF)
-    document["components"] = {"schemas": body.pop("$defs", {})}
+    schemas = document.get("components", {}).get("schemas", {})
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    document["components"] = {"schemas": {**schemas, **body.pop("$defs", {})}}
     document["paths"][PATH] = {
         "post": {
             "tags": ["chat"],

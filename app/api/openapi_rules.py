@@ -58,7 +58,7 @@ def add_rules(document: JsonObject) -> None:
 
 
 def _add(path: str, body: JsonObject) -> None:
-    fields, rules = body["properties"], []
+    fields, rules = body.get("properties", {}), []
     if "stream_options" in fields:
         rules.append(_STREAM_OPTIONS)
     if "suffix" in fields:

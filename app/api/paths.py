@@ -8,6 +8,7 @@ from starlette.types import Scope
 
 POLICY_VIOLATION = 1008  # RFC 6455 §7.4.1
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+METRICS_PATH = "/metrics"
 MESSAGES_PATH = "/v1/messages"
 """What is here and below speaks Anthropic's API, in its errors too."""
 
@@ -22,7 +23,7 @@ def allowed_methods(scope: Scope) -> str:
     routes = scope["app"].router.routes
     found = [
         method
-        for method in ("GET", "POST", "DELETE")
+        for method in ("GET", "POST", "PATCH", "DELETE")
         if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
     ]
     return ", ".join(found).replace("GET", "GET, HEAD")  # wherever GET is answered, HEAD is

@@ -9,7 +9,11 @@ import typer
 from app.cli.ask import ask
 from app.cli.attacks import attacks
 from app.cli.check import check
+from app.cli.db import db
+from app.cli.keys import keys
 from app.cli.serve import serve
+from app.cli.spend import spend
+from app.cli.teams import teams
 from app.cli.version import version, version_flag
 
 app = typer.Typer(
@@ -23,6 +27,10 @@ app.command()(serve)
 app.command()(check)
 app.command()(ask)
 app.command()(attacks)
+app.add_typer(keys, name="keys")
+app.add_typer(teams, name="teams")
+app.command()(spend)
+app.add_typer(db, name="db")
 app.command()(version)
 
 

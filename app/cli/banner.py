@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from app.cli.counted import NO_KEYS, KeyCount
 from app.cli.picture import WIDTH, one_line
 from app.config import DefaultConfig, LoadedConfig, Settings
 from app.serving.runtime import Runtime
@@ -26,6 +27,12 @@ class Start:
     runtime: Runtime
     loop: str
     warnings: Sequence[str] = ()
+    keys: KeyCount = NO_KEYS
+
+    @property
+    def is_open(self) -> bool:
+        """Whether callers need no key, as long as none is made."""
+        return not (self.settings.api_keys or self.settings.require_keys or self.keys.ever)
 
 
 def show(start: Start, port: int, console: Console) -> None:
@@ -49,7 +56,8 @@ def facts(start: Start, port: int) -> Iterator[tuple[str, str]]:
     workers = start.settings.workers
     by = f"{workers} workers" if workers > 1 else "1 worker"
     yield "address", f"{base_url(start.settings.host, port)} ({by}, {start.loop}, httptools)"
-    yield "access", _access(start.settings)
+    yield "access", _access(start)
+    yield "keys", _keys(start)
     yield "config", str(start.chosen.path)
     yield "chosen", start.chosen.reason
     for sentence in start.loaded.left_out:
@@ -75,7 +83,7 @@ def base_url(host: str, port: int) -> str:
 def curl_line(start: Start, port: int) -> str:
     """A command that asks the first graph; keys are not shown, but named."""
     url = f"{base_url(start.settings.host, port)}/v1/chat/completions"
-    key = ' -H "authorization: Bearer $KEY"' if start.settings.api_keys else ""
+    key = "" if start.is_open else ' -H "authorization: Bearer $KEY"'
     model = next(iter(start.runtime.served))
     body = (
         f'{{"model": "{model}", "stream": true, '
@@ -84,10 +92,20 @@ def curl_line(start: Start, port: int) -> str:
     return f"curl -N {url}{key} -H 'content-type: application/json' -d {shlex.quote(body)}"
 
 
-def _access(settings: Settings) -> str:
+def _access(start: Start) -> str:
+    settings = start.settings
     if settings.api_keys:
         count = len(settings.api_keys)
         return f"{count} key{'s' if count > 1 else ''} from MOA_API_KEYS"
+    if not start.is_open:
+        return "a key is needed"
     if settings.insecure:
         return "OPEN: no key is set and --insecure is given; whoever reaches this address may call"
     return "open mode: no key is set, so programs on this machine may call, nobody else"
+
+
+def _keys(start: Start) -> str:
+    count = start.keys.working
+    told = f"{count or 'no'} virtual key{'' if count == 1 else 's'}"
+    after = "; from then on a key is needed" if start.is_open else ""
+    return f"{told}; `moa keys create NAME` makes one{after}"

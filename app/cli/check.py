@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from app.cli.estimate import TYPICAL_ANSWER, TYPICAL_PROMPT, Estimate, dollars
 from app.cli.facts import Facts, GraphFacts, facts, to_json
 from app.cli.opening import choose, compiled, load, opened
 from app.cli.picture import WIDTH, draw, one_line
+from app.cli.pools import price_lines
 from app.cli.terminal import EXIT_FAILED, EXIT_REFUSED, endings, stdout
 from app.config import LoadedConfig, load_settings
 from app.engine.graph import Graph
@@ -59,22 +61,20 @@ async def _look(loaded: LoadedConfig, ask_upstreams: object) -> tuple[Runtime, t
     if not ask_upstreams:
         return runtime, ()
     async with opened(loaded) as running:
-        return runtime, await _probes(running)
+        return runtime, await _probes(running.deployments)
 
 
-async def _probes(runtime: Runtime) -> tuple[Probe, ...]:
+async def _probes(deployments: Sequence[Deployment]) -> tuple[Probe, ...]:
     """What each deployment's upstream says, all asked at once, in the order of the file."""
-    models = (served.model for served in runtime.served.values())
-    deployments = [model for model in models if isinstance(model, Deployment)]
-    found: dict[str, Probe] = {}
+    found: dict[int, Probe] = {}
 
-    async def ask(deployment: Deployment) -> None:
-        found[deployment.name] = await probe(deployment)
+    async def ask(position: int, deployment: Deployment) -> None:
+        found[position] = await probe(deployment)
 
     async with anyio.create_task_group() as group:
-        for deployment in deployments:
-            group.start_soon(ask, deployment)
-    return tuple(found[deployment.name] for deployment in deployments)
+        for position, deployment in enumerate(deployments):
+            group.start_soon(ask, position, deployment)
+    return tuple(found[position] for position in range(len(deployments)))
 
 
 def _show(found: Facts, console: Console) -> None:
@@ -85,7 +85,12 @@ def _show(found: Facts, console: Console) -> None:
         console.print()
         _show_graph(graph, console, width)
     console.print()
-    console.print(f"models: {', '.join(found.models)}")
+    console.print(f"models: {', '.join(map(str, found.pools))}")
+    console.print("prices, in USD per million tokens:")
+    for line in price_lines(found.pools):
+        console.print(f"  {line}", highlight=False, markup=False, style="dim")
+    for sentence in (sentence for pool in found.pools for sentence in pool.advice):
+        console.print(f"warning: {sentence}", style="yellow")
     for sentence in found.left_out:
         console.print(sentence, style="dim")
     for warning in found.warnings:
@@ -131,9 +136,18 @@ def _priced(estimate: Estimate) -> str:
 def _probe_lines(probes: tuple[Probe, ...]) -> Iterator[tuple[str, bool]]:
     """What each upstream says, the same said of several models once; and whether it is good."""
     same: dict[tuple[str, str, bool], list[str]] = {}
-    for found in probes:
-        key = (found.upstream, found.says, found.is_usable)
-        same.setdefault(key, []).append(found.model)
+    for found, name in zip(probes, _names(probes), strict=True):
+        same.setdefault((found.upstream, found.says, found.is_usable), []).append(name)
     for (upstream, says, is_usable), models in same.items():
         mark = "ok" if is_usable else "NO"
         yield f"probe: {mark}: {upstream}: {says} ({', '.join(models)})", is_usable
+
+
+def _names(probes: tuple[Probe, ...]) -> Iterator[str]:
+    """The models, `gpt[1]` for the second deployment of several."""
+    total = Counter(found.model for found in probes)
+    so_far: Counter[str] = Counter()
+    for found in probes:
+        several = total[found.model] > 1
+        yield f"{found.model}[{so_far[found.model]}]" if several else found.model
+        so_far[found.model] += 1

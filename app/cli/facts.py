@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from app.cli.advice import advice
 from app.cli.estimate import TYPICAL_ANSWER, TYPICAL_PROMPT, Estimate, estimate
-from app.config import Config, DefaultConfig, LoadedConfig, unknown_settings
+from app.cli.pools import PoolFacts, pool_facts, prices, seeded
+from app.cli.pools import to_json as pool_json
+from app.config import DefaultConfig, LoadedConfig, unknown_settings
 from app.engine.graph import Graph
 from app.engine.measure import critical_path, depth, expected_calls, worst_case_calls
 from app.protocol.json_types import JsonObject
@@ -35,14 +37,14 @@ class GraphFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """A whole configuration; `warnings` are about all of it, each graph has its own advice.
+    """A whole configuration; `warnings` are about all of it, graphs and pools have their own.
 
     `left_out` is no warning: an optional upstream without its variable is as the file wants it.
     """
 
     chosen: DefaultConfig
     graphs: tuple[GraphFacts, ...]
-    models: tuple[str, ...]
+    pools: tuple[PoolFacts, ...]
     warnings: tuple[str, ...]
     left_out: tuple[str, ...] = ()
     probes: tuple[Probe, ...] = ()
@@ -50,7 +52,8 @@ class Facts:
     @property
     def has_warnings(self) -> bool:
         """Whether there is anything worth a second look."""
-        return bool(self.warnings) or any(facts.advice for facts in self.graphs)
+        advised = any(each.advice for each in self.graphs) or any(p.advice for p in self.pools)
+        return bool(self.warnings) or advised
 
     @property
     def is_usable(self) -> bool:
@@ -65,12 +68,12 @@ def facts(
     probes: tuple[Probe, ...] = (),
 ) -> Facts:
     """Look at everything that is served."""
-    prices, seeded = _prices(loaded.config), _seeded(loaded.config)
+    priced, fixed = prices(loaded.config), seeded(loaded.config)
     graphs = [served.graph for served in runtime.served.values() if served.graph is not None]
     return Facts(
         chosen,
-        tuple(_graph_facts(graph, prices, seeded) for graph in graphs),
-        tuple(name for name, served in runtime.served.items() if served.graph is None),
+        tuple(_graph_facts(graph, priced, fixed) for graph in graphs),
+        pool_facts(loaded.config),
         unknown_settings(os.environ),
         loaded.left_out,
         probes,
@@ -84,29 +87,12 @@ def to_json(facts: Facts) -> JsonObject:
         "reason": facts.chosen.reason,
         "warnings": list(facts.warnings),
         "left_out": list(facts.left_out),
-        "models": list(facts.models),
+        "models": [pool.name for pool in facts.pools],
+        "pools": [pool_json(pool) for pool in facts.pools],
         "graphs": [_graph_json(graph) for graph in facts.graphs],
         "typical_request": {"prompt_tokens": TYPICAL_PROMPT, "answer_tokens": TYPICAL_ANSWER},
         "probes": [_probe_json(probe) for probe in facts.probes],
     }
-
-
-def _prices(config: Config) -> Mapping[str, Price | None]:
-    return {
-        name: None
-        if spec.price is None
-        else Price(spec.price.input, spec.price.output, spec.price.cached_input)
-        for name, spec in config.models.items()
-    }
-
-
-def _seeded(config: Config) -> frozenset[str]:
-    """The models that are always asked with one and the same seed."""
-    return frozenset(
-        name
-        for name, spec in config.models.items()
-        if "seed" in spec.over(config.upstreams[spec.upstream]).extra_body
-    )
 
 
 def _graph_facts(
@@ -147,6 +133,7 @@ def _probe_json(probe: Probe) -> JsonObject:
     return {
         "model": probe.model,
         "upstream": probe.upstream,
+        "upstream_model": probe.upstream_model,
         "reachable": probe.reachable,
         "credentials": probe.credentials,
         "listed": probe.listed,

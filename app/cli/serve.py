@@ -13,6 +13,7 @@ import anyio
 import typer
 
 from app.cli.banner import Start, show
+from app.cli.counted import KeyCount, count_keys
 from app.cli.opening import choose, compiled, embedded, load
 from app.cli.server import environment_for_workers, listening, loop_name, run
 from app.cli.terminal import EXIT_FAILED, complain, endings, stderr, stdout
@@ -56,7 +57,8 @@ def _prepare(flags: dict[str, object]) -> Start:
     """Everything that can be refused, before a socket is opened or a process started."""
     settings = load_settings(os.environ, **flags)
     set_up_logging(settings.log_level, settings.log_format)
-    _refuse_open_beyond_loopback(settings)
+    keys = anyio.run(count_keys, settings)
+    _refuse_open_beyond_loopback(settings, keys)
     flag = settings.config if "config" in flags else None
     chosen = choose(flag, settings.config)
     loaded = load(chosen.path)
@@ -66,7 +68,8 @@ def _prepare(flags: dict[str, object]) -> Start:
         loaded,
         anyio.run(compiled, loaded),
         loop_name(),
-        _warnings(),
+        _warnings(settings, keys),
+        keys,
     )
 
 
@@ -83,20 +86,25 @@ def _serve(start: Start) -> bool:
                 return True
 
 
-def _warnings() -> tuple[str, ...]:
+def _warnings(settings: Settings, keys: KeyCount) -> tuple[str, ...]:
     found = unknown_settings(os.environ)
+    if keys.ever and settings.workers > 1 and settings.redis_url is None:
+        each = "each worker counts rate limits for itself: set REDIS_URL, which they share"
+        found = (*found, each)
     if sys.platform == "win32":
         return (*found, "uvloop is not made for Windows: serving on asyncio's own loop")
     return found
 
 
-def _refuse_open_beyond_loopback(settings: Settings) -> None:
-    if settings.api_keys or settings.insecure or is_loopback(settings.host):
+def _refuse_open_beyond_loopback(settings: Settings, keys: KeyCount) -> None:
+    is_closed = settings.api_keys or settings.require_keys or keys.ever
+    if is_closed or settings.insecure or is_loopback(settings.host):
         return
     raise ConfigError(
         f"no key is set, and {settings.host} can be reached from other machines: whoever finds it "
-        "could spend your money.\nSet MOA_API_KEYS=KEY (several: separated by commas), or listen "
-        "on 127.0.0.1, or give --insecure if something in front of this checks who calls."
+        "could spend your money.\nMake one with `moa keys create NAME`, or set MOA_API_KEYS=KEY "
+        "(several: separated by commas) or MOA_REQUIRE_KEYS=true, or listen on 127.0.0.1, or give "
+        "--insecure if something in front of this checks who calls."
     )
 
 

@@ -5,27 +5,24 @@ What is served is `app.main`'s; a worker finds its settings in its environment.
 
 from __future__ import annotations
 
-import asyncio
 import errno
-import logging
 import math
 import os
-import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
-from types import FrameType
 
-import anyio
 import uvicorn
 from anyio.from_thread import start_blocking_portal
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
 
+from app.cli.connection import Connection
 from app.cli.opening import embedded
+from app.cli.process import Server
+from app.cli.workers import METRICS_VARIABLE, Workers, hangup_blocked
 from app.config import Config, Settings
 from app.config.settings import variable
 from app.errors import ConfigError
@@ -37,11 +34,6 @@ KEEP_ALIVE = 75
 """Seconds an idle client connection is kept, longer than clients and load balancers keep theirs."""
 WORKER_PATIENCE = 30
 """Seconds a worker may be silent, its start included, before it is replaced."""
-METRICS_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-BREAK_OFF = 3.0
-"""Seconds that everything still running gets to end when the operator does not want to wait."""
-
-_log = logging.getLogger("moa.stop")
 
 
 def loop_name() -> str:
@@ -96,7 +88,7 @@ def run(settings: Settings, loop: str, listener: socket.socket, ready: Callable[
         FACTORY,
         factory=True,
         loop=loop,
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="on",
         workers=settings.workers,
@@ -111,78 +103,21 @@ def run(settings: Settings, loop: str, listener: socket.socket, ready: Callable[
     )
     if settings.workers > 1:
         return _run_workers(config, listener, ready)
-    server = _Server(config, ready)
+    server = Server(config, ready)
     try:
-        server.run(sockets=[listener])
+        with hangup_blocked():
+            server.run(sockets=[listener])
     except SystemExit as failure:
         return failure.code != STARTUP_FAILURE
     return server.started
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's server in one process; says when it is ready."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then tell."""
-        await super().startup(sockets=sockets)
-        self._ready()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Drain; if that was cut short, end what is left in order and say how much it was.
-
-        uvicorn's own leaves it to the end of the event loop, which shows as traces in the log.
-        """
-        await super().shutdown(sockets)
-        if not self.force_exit:
-            return
-        unfinished = list(self.server_state.tasks)
-        for task in unfinished:
-            task.cancel()
-        with anyio.move_on_after(BREAK_OFF):
-            if unfinished:
-                await asyncio.wait(unfinished)
-            await self.lifespan.shutdown()
-        if count := len(unfinished):
-            _log.warning("stopped with %d request%s unfinished", count, "s" if count > 1 else "")
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Drain and stop, at the second Ctrl-C at once.
-
-        uvicorn's own raises the signal again after the drain; here a drained end is exit code 0.
-        """
-        del frame
-        self.force_exit = self.should_exit and sig == signal.SIGINT
-        self.should_exit = True
-
-
-class _Workers(Multiprocess):
-    """uvicorn's supervisor; says when every worker is ready."""
-
-    def __init__(
-        self, config: uvicorn.Config, listener: socket.socket, ready: Callable[[], None]
-    ) -> None:
-        super().__init__(config, [listener])
-        self._ready: Callable[[], None] | None = ready
-
-    def keep_subprocess_alive(self) -> None:
-        """Called twice a second."""
-        super().keep_subprocess_alive()
-        ready = self._ready
-        if ready is not None and all(worker.is_ready(timeout=1) for worker in self.processes):
-            self._ready = None
-            ready()
-
-
 def _run_workers(
     config: uvicorn.Config, listener: socket.socket, ready: Callable[[], None]
 ) -> bool:
-    supervisor = _Workers(config, listener, ready)
+    supervisor = Workers(config, listener, ready)
     supervisor.run()
-    return all(worker.exitcode != STARTUP_FAILURE for worker in supervisor.processes)
+    return supervisor.could_start
 
 
 def _family(host: str, port: int) -> socket.AddressFamily:

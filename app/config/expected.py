@@ -127,5 +127,7 @@ def _literal(value: object) -> str:
 
 
 def is_mapping_expected(schema: JsonObject, loc: Sequence[str | int]) -> bool:
-    """Whether a mapping is among what is accepted at `loc`."""
-    return any(variant.get("type") == "object" for variant in variants_at(schema, loc))
+    """Whether a mapping is among what is accepted at `loc`, and no fixed word is."""
+    here = variants_at(schema, loc)
+    has_words = any("const" in variant or "enum" in variant for variant in here)
+    return not has_words and any(variant.get("type") == "object" for variant in here)

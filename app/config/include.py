@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from app.config.environment import expand
-from app.config.problems import KeyPath, Place, Problem, found, path_text, refusal
+from app.config.files import Seen
+from app.config.problems import KeyPath, Place, Problem, found, refusal
 from app.config.yaml_source import Source, read_source
 from app.errors import ConfigError
 from app.protocol.json_types import JsonObject
@@ -27,13 +28,13 @@ class Draft:
     places: Mapping[KeyPath, Place]
 
 
-def gather(file: Path, environ: Mapping[str, str]) -> Draft:
-    """Read a file with everything it includes and merge the sections.
+def gather(file: Path, environ: Mapping[str, str], seen: Seen) -> Draft:
+    """Read a file with everything it includes and merge the sections; `seen` learns what is read.
 
     Raises ConfigError for unreadable files, includes that match nothing or come back to a file
     that is still being read, and for names that are defined twice.
     """
-    return merge(list(_Gatherer(environ).files(file, ())))
+    return merge(list(_Gatherer(environ, seen).files(file, ())))
 
 
 def merge(sources: Sequence[Source]) -> Draft:
@@ -76,18 +77,20 @@ class _Gatherer:
     """Follows includes; a file that two others include is read once."""
 
     environ: Mapping[str, str]
+    seen: Seen
     read: set[Path] = field(default_factory=set)
 
     def files(self, file: Path, chain: tuple[Path, ...]) -> Iterator[Source]:
         """The file, then what it includes."""
+        self.seen.add(file)
+        source = read_source(file)
         real = file.resolve()
         self.read.add(real)
         if len(self.read) > MAX_FILES:
             raise ConfigError(f"more than {MAX_FILES} files are included", file=str(file))
-        source = read_source(file)
         yield source
         for path, pattern in self._patterns(source):
-            for below in _matches(source, path, pattern):
+            for below in self._matches(source, path, pattern):
                 if below.resolve() in (*chain, real):
                     message = f"{below} is still being read: files include each other in a circle"
                     raise refusal([Problem(source.places[path], path, message)])
@@ -112,26 +115,51 @@ class _Gatherer:
             message = f"{found(item)}, {unset}expected a file or a pattern such as graphs/*.yaml"
             raise refusal([Problem(source.places[path], path, message)])
 
+    def _matches(self, source: Source, path: KeyPath, pattern: str) -> list[Path]:
+        folder = source.file.parent
+        file = folder / pattern
+        written = source.tree["include"][path[-1]]
+        if not glob.has_magic(pattern) or is_file(file):
+            self.seen.add(file)
+            if is_file(file):
+                return [file]
+            problem = f"but there is no file {folder / written}"
+        else:
+            try:
+                if _stays_inside(folder.resolve(), Path(pattern).parts):
+                    return self._expanded(folder, pattern)
+                problem = "but `**` walks only below the folder of the file it stands in"
+            except (OSError, ValueError, RuntimeError):
+                problem = "which no file can be called"
+        raise refusal([Problem(source.places[path], path, f"{found(written)}, {problem}")])
 
-def _matches(source: Source, path: KeyPath, pattern: str) -> list[Path]:
-    folder = source.file.parent
-    if not glob.has_magic(pattern) or (folder / pattern).is_file():
-        if (folder / pattern).is_file():
-            return [folder / pattern]
-        raise ConfigError(
-            f'found "{pattern}", but there is no file {folder / pattern}',
-            file=str(source.places[path]),
-            path=path_text(path),
-        )
-    if not _stays_inside(folder.resolve(), Path(pattern).parts):
-        raise ConfigError(
-            f'found "{pattern}", but `**` walks only below the folder of the file it stands in',
-            file=str(source.places[path]),
-            path=path_text(path),
-        )
+    def _expanded(self, folder: Path, pattern: str) -> list[Path]:
+        for looked_in in _folders(folder, Path(pattern)):
+            self.seen.add(looked_in)
+        return [name for name in _expand(folder, pattern) if is_file(name)]
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False for a name that no file can have."""
+    return os.path.isfile(path)  # noqa: PTH113 — Path.is_file raises for a name that is too long
+
+
+def _folders(folder: Path, pattern: Path) -> list[Path]:
+    """The folders in which a new entry may match: one for each prefix of the pattern."""
+    parts = pattern.parts
+    at = next(at for at, part in enumerate(parts) if glob.has_magic(part))
+    found = [folder.joinpath(*parts[:at])]
+    for end in range(at + 1, len(parts)):
+        found += [name for name in _expand(folder, str(Path(*parts[:end]))) if name.is_dir()]
+    if parts[-1] == "**":
+        found += [name for name in _expand(folder, str(pattern)) if name.is_dir()]
+    return found
+
+
+def _expand(folder: Path, pattern: str) -> list[Path]:
     # Unlike Path.glob this takes absolute patterns too.
-    names = sorted(glob.glob(pattern, root_dir=folder, recursive=True))  # noqa: PTH207 — see above
-    return [folder / name for name in names if (folder / name).is_file()]
+    names = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207 — see above
+    return [folder / name for name in sorted(names)]
 
 
 def _stays_inside(folder: Path, parts: Sequence[str]) -> bool:

@@ -6,15 +6,22 @@ Works on trees that may still be malformed.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from app.config.names import section
+from app.config.pools import fallbacks, placed, pools
 from app.config.problems import KeyPath
 from app.protocol.json_types import JsonObject
 
 _WORDS = {"upstreams": "upstream", "models": "model", "graphs": "graph", "aliases": "alias"}
-_PLURALS = {"model": "models", "graph": "graphs", "alias": "aliases", "fallback": "fallbacks"}
+_PLURALS = {
+    "deployment": "deployments",
+    "model": "models",
+    "graph": "graphs",
+    "alias": "aliases",
+    "fallback": "fallbacks",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +76,8 @@ def find_left_out(tree: JsonObject, unset: Mapping[KeyPath, tuple[str, ...]]) ->
     """What goes because of the variables in `unset`, given by the path that names them."""
     variables = _optional_upstreams(tree, unset)
     reasons: dict[KeyPath, str] = {("upstreams", name): name for name in variables}
-    for name, model in section(tree, "models").items():
-        upstream = model.get("upstream") if isinstance(model, dict) else None
-        if isinstance(upstream, str) and upstream in variables:
-            reasons["models", name] = upstream
+    for name, model in pools(tree):
+        reasons.update(_deployments(name, model, variables))
     _spread(tree, reasons)
     reasons |= _fallbacks(tree, reasons)
     return LeftOut(reasons, variables)
@@ -90,6 +95,18 @@ def _optional_upstreams(
             known = gone.get(str(path[1]), ())
             gone[str(path[1])] = tuple(dict.fromkeys((*known, *names)))
     return gone
+
+
+def _deployments(
+    name: str, model: JsonObject, gone: Collection[str]
+) -> Iterator[tuple[KeyPath, str]]:
+    """A pool's deployments that go, or the pool, if none is left."""
+    where = list(placed(name, model))
+    lost = [(path[:-1], upstream) for path, upstream in where if upstream in gone]
+    if lost and len(lost) == len(where):
+        yield ("models", name), lost[0][1]
+    else:
+        yield from lost
 
 
 def _spread(tree: JsonObject, reasons: dict[KeyPath, str]) -> None:
@@ -115,19 +132,27 @@ def _spread(tree: JsonObject, reasons: dict[KeyPath, str]) -> None:
 def _gone_names(reasons: Mapping[KeyPath, str]) -> dict[str, str]:
     """The upstream at fault by the name of what it took with it."""
     served = ("models", "graphs", "aliases")
-    return {str(path[1]): upstream for path, upstream in reasons.items() if path[0] in served}
+    return {
+        str(path[1]): upstream
+        for path, upstream in reasons.items()
+        if path[0] in served and not path[2:]
+    }
 
 
 def _fallbacks(tree: JsonObject, reasons: Mapping[KeyPath, str]) -> dict[KeyPath, str]:
     gone = _gone_names(reasons)
     lost: dict[KeyPath, str] = {}
+    for name, model in pools(tree):
+        if name not in gone:
+            falls = fallbacks(name, model)
+            lost |= {path: gone[other] for path, other in falls if other in gone}
     for name, graph in section(tree, "graphs").items():
         if ("graphs", name) in reasons:
             continue
         for path, node in nodes(graph, ("graphs", name)):
-            for at, model in enumerate(_listed_texts(node.get("fallback"))):
-                if model in gone:
-                    lost[*path, "fallback", at] = gone[model]
+            for at, other in enumerate(_listed_texts(node.get("fallback"))):
+                if other in gone:
+                    lost[*path, "fallback", at] = gone[other]
     return lost
 
 
@@ -178,4 +203,6 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _word(path: KeyPath) -> str:
     """What a path that goes is to the operator."""
+    if path[0] == "models" and path[2:3] == ("deployments",):
+        return "deployment"
     return "fallback" if "fallback" in path[2:] else _WORDS[str(path[0])]

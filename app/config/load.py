@@ -10,10 +10,14 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from app.config.environment import expand, map_texts, texts
+from app.config.files import Seen, Stamps
 from app.config.include import Draft, gather
 from app.config.left_out import LeftOut, find_left_out
 from app.config.names import name_problems, section
+from app.config.pools import pool_problems
 from app.config.problems import (
+    CUT,
+    LONGEST_FOUND,
     KeyPath,
     NothingToServe,
     Place,
@@ -25,6 +29,7 @@ from app.config.problems import (
 from app.config.prompts import read_prompts
 from app.config.schema import Config
 from app.config.translate import Translator, may_be_secret
+from app.config.yaml_tree import NO_UNICODE, is_unicode
 from app.errors import ConfigError
 from app.protocol.json_types import JsonObject
 
@@ -34,12 +39,17 @@ _SHORTEST_SECRET = 6
 
 @dataclass(frozen=True)
 class LoadedConfig:
-    """A configuration that may be compiled, and what of it is left out and why."""
+    """A configuration that may be compiled, and what of it is left out and why.
+
+    `files` is all that it was read from, as it looked just before; `used` what its variables held.
+    """
 
     config: Config
     file: Path
     left_out: tuple[str, ...]
     places: Mapping[KeyPath, Place] = field(default_factory=dict, repr=False)
+    files: Stamps = field(default_factory=dict, repr=False)
+    used: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def located(self, error: ConfigError) -> ConfigError:
         """The same error with file and line, for one that knows only its path in the tree."""
@@ -50,21 +60,25 @@ class LoadedConfig:
         while path and path not in known:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         place = known.get(path)
-        message = error.message.removeprefix(f"{error.path}: ")
+        message = _without_values(error.message.removeprefix(f"{error.path}: "), self.used)
         return ConfigError(message, file=str(place or self.file), path=error.path)
 
 
-def load_config(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
+def load_config(path: Path, environ: Mapping[str, str], seen: Seen | None = None) -> LoadedConfig:
     """Read a configuration file with its includes, variables and prompt files.
+
+    `seen` learns which files these are, also when an error is raised.
 
     Raises ConfigError listing everything that is wrong, each with file, line, path, what was found
     and what is accepted; NothingToServe if unset variables leave no model and no graph.
     """
-    draft = gather(path, environ)
+    seen = seen or Seen()
+    draft = gather(path, environ, seen)
     filled = _put_in(draft, environ)
-    tree, prompt_problems = read_prompts(filled.tree, draft)
+    tree, prompt_problems = read_prompts(filled.tree, draft, seen)
     gone = find_left_out(tree, filled.unset)
     problems = [*filled.problems, *prompt_problems, *name_problems(tree, draft.places)]
+    problems += pool_problems(tree, draft.places)
     problems += _shape_problems(tree, draft, filled)
     problems += _unset_problems(filled, gone, draft)
     if problems:
@@ -72,7 +86,8 @@ def load_config(path: Path, environ: Mapping[str, str]) -> LoadedConfig:
     pruned = gone.prune(tree)
     if not section(pruned, "models") and not section(pruned, "graphs"):
         raise _nothing(draft, gone)
-    return LoadedConfig(_validate(pruned), path, gone.sentences(), draft.places)
+    config, sentences = _validate(pruned), gone.sentences()
+    return LoadedConfig(config, path, sentences, draft.places, seen.stamps, filled.used)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +101,25 @@ class _Filled:
 
     def without_values(self, problem: Problem) -> Problem:
         """The same problem with a message in which no variable's value can be read."""
-        message = problem.message
-        for name, value in self.used.items():
-            if len(value) >= _SHORTEST_SECRET:
-                message = message.replace(value, f"${{{name}}}")
-        return replace(problem, message=message)
+        return replace(problem, message=_without_values(problem.message, self.used))
+
+
+def _without_values(message: str, used: Mapping[str, str]) -> str:
+    # The longest first: a value may be a part of another one.
+    for name, value in sorted(used.items(), key=lambda item: -len(item[1])):
+        if len(value) >= _SHORTEST_SECRET:
+            for form in {value, value.replace("\n", "\\n"), repr(value)[1:-1]}:
+                message = _strike(form, f"${{{name}}}", message)
+    return message.encode("utf-8", "backslashreplace").decode()
+
+
+def _strike(value: str, reference: str, message: str) -> str:
+    """The message with a reference in place of a value, also of one that `found` cut off."""
+    message = message.replace(value, reference)
+    if CUT in message:
+        for length in range(min(len(value), 2 * LONGEST_FOUND), _SHORTEST_SECRET - 1, -1):
+            message = message.replace(value[:length] + CUT, reference + CUT)
+    return message
 
 
 def _put_in(draft: Draft, environ: Mapping[str, str]) -> _Filled:
@@ -123,8 +152,8 @@ def _shape_problems(tree: JsonObject, draft: Draft, filled: _Filled) -> Iterator
             if problem.path not in filled.unset:
                 yield problem
     except orjson.JSONEncodeError:
-        broken = next(path for path, text in texts(tree) if not _is_unicode(text))
-        yield Problem(nearest(broken, draft.places), broken, "is not valid Unicode text")
+        broken = next(path for path, text in texts(tree) if not is_unicode(text))
+        yield Problem(nearest(broken, draft.places), broken, NO_UNICODE)
 
 
 def _unset_problems(filled: _Filled, gone: LeftOut, draft: Draft) -> Iterator[Problem]:
@@ -145,11 +174,3 @@ def _nothing(draft: Draft, gone: LeftOut) -> ConfigError:
     sets = tuple(dict.fromkeys(" and ".join(names) for names in gone.variables.values()))
     message = f"nothing is left to serve; set one of these variables: {', '.join(sets)}"
     return NothingToServe(message, file=str(draft.file), variables=sets)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,7 +1,7 @@
 """Checks across sections: every name means one thing, and what it points at exists.
 
-Works on trees that may still be malformed, so that all problems of a file come out together. The
-names inside a graph are the engine's business.
+Works on trees that may still be malformed, so that all problems of a file come out together. What
+a pool names is checked by `pools`; the names inside a graph are the engine's business.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,127}$"
 
 
 def name_problems(tree: JsonObject, places: Mapping[KeyPath, Place]) -> Iterator[Problem]:
-    """Unknown upstreams, names that are a model and a graph, aliases that lead nowhere or twice."""
-    for path, message in (*_upstreams(tree), *_twofold(tree), *_aliases(tree)):
+    """Names that are a model and a graph, aliases that lead nowhere or twice."""
+    for path, message in (*_twofold(tree), *_aliases(tree)):
         yield Problem(nearest(path, places), path, message)
 
 
@@ -25,15 +25,6 @@ def section(tree: JsonObject, name: str) -> JsonObject:
     """A section of the tree, empty if it is missing or no mapping."""
     found = tree.get(name)
     return found if isinstance(found, dict) else {}
-
-
-def _upstreams(tree: JsonObject) -> Iterator[tuple[KeyPath, str]]:
-    known = section(tree, "upstreams")
-    for name, model in section(tree, "models").items():
-        upstream = model.get("upstream") if isinstance(model, dict) else None
-        if isinstance(upstream, str) and upstream not in known:
-            message = f'found "{upstream}", which is no upstream; {accepted(known, upstream)}'
-            yield ("models", name, "upstream"), message
 
 
 def _twofold(tree: JsonObject) -> Iterator[tuple[KeyPath, str]]:

@@ -13,7 +13,9 @@ from app.errors import ConfigError
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value stands in the tree: names and list positions from the root."""
 
-_LONGEST_FOUND = 60
+LONGEST_FOUND = 60
+CUT = "…"
+"""Stands for what of a longer text `found` does not quote."""
 
 
 class NothingToServe(ConfigError):
@@ -82,7 +84,7 @@ def found(value: object) -> str:
         case bool():
             return f"found {str(value).lower()}"
         case str():
-            text = value if len(value) <= _LONGEST_FOUND else value[:_LONGEST_FOUND] + "…"
+            text = value if len(value) <= LONGEST_FOUND else value[:LONGEST_FOUND] + CUT
             quoted = text.replace("\n", "\\n")
             return f'found "{quoted}"'
         case Mapping():

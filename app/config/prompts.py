@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.config.environment import map_texts
-from app.config.include import Draft
+from app.config.files import Seen
+from app.config.include import Draft, is_file
 from app.config.problems import KeyPath, Problem, nearest
 from app.protocol.json_types import JsonObject
 
@@ -17,7 +18,7 @@ SUFFIXES = (".md", ".txt")
 MAX_BYTES = 256 * 1024
 
 
-def read_prompts(tree: JsonObject, draft: Draft) -> tuple[JsonObject, list[Problem]]:
+def read_prompts(tree: JsonObject, draft: Draft, seen: Seen) -> tuple[JsonObject, list[Problem]]:
     """The tree with the text of prompt files in their place, and what is wrong with the files.
 
     A path is relative to the file that names it, else to the main file, else to the working
@@ -30,7 +31,7 @@ def read_prompts(tree: JsonObject, draft: Draft) -> tuple[JsonObject, list[Probl
             return text
         place = nearest(path, draft.places)
         folders = [place.file.parent] if place else []
-        content = _read(text, [*folders, draft.file.parent, Path()])
+        content = _read(text, [*folders, draft.file.parent, Path()], seen)
         if isinstance(content, ValueError):
             problems.append(Problem(place, path, f'found "{text}", {content}'))
             return text
@@ -45,10 +46,15 @@ def is_prompt_file(path: KeyPath, text: str) -> bool:
     return named and "\n" not in text and text.endswith(SUFFIXES)
 
 
-def _read(name: str, folders: list[Path]) -> str | ValueError:
+def _read(name: str, folders: list[Path], seen: Seen) -> str | ValueError:
     """The file's text, or what is wrong with it."""
     places = list(dict.fromkeys(folder / name for folder in folders))
-    file = next((place for place in places if place.is_file()), None)
+    file = None
+    for place in places:
+        seen.add(place)
+        if is_file(place):
+            file = place
+            break
     if file is None:
         looked = ", ".join(str(place) for place in places)
         return ValueError(f"but there is no such file; looked for {looked}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ByteSize, Field, SecretStr, WithJsonSchema
+from pydantic import BeforeValidator, ByteSize, Field, IPvAnyNetwork, SecretStr, WithJsonSchema
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -22,6 +22,8 @@ from pydantic_settings import (
 from app.fields import parse_duration
 
 PREFIX = "MOA_"
+UNPREFIXED = frozenset({"database_url", "redis_url"})
+"""Fields whose variables are named as everybody names them."""
 
 
 def _seconds(value: object) -> object:
@@ -42,7 +44,7 @@ def _comma_list(value: object) -> object:
     if not all(entries):
         raise ValueError("found an empty entry")
     if len(set(entries)) < len(entries):
-        raise ValueError("found a key twice")
+        raise ValueError("found an entry twice")
     return entries
 
 
@@ -62,10 +64,15 @@ KeyList = Annotated[
     BeforeValidator(_comma_list),
     WithJsonSchema({"x-accepted": "different keys separated by commas"}),
 ]
+Networks = Annotated[
+    tuple[IPvAnyNetwork, ...],
+    BeforeValidator(_comma_list),
+    WithJsonSchema({"x-accepted": "addresses or networks such as 10.0.0.0/8, between commas"}),
+]
 
 
 class Settings(BaseSettings):
-    """How this process runs; every field is a variable `MOA_<NAME>`.
+    """How this process runs; every field is a variable `MOA_<NAME>`, but for two addresses.
 
     `Settings()` reads the process environment; wrong values raise pydantic's `ValidationError`.
     Use `load_settings` for messages an operator can act on.
@@ -96,8 +103,45 @@ class Settings(BaseSettings):
         description="Keys that clients may present, separated by commas. Without any the gateway "
         "is open and listens on loopback only.",
     )
+    require_keys: bool = Field(
+        default=False,
+        description="Ask for a key although none was ever set or created. Once one was, a key is "
+        "always asked for.",
+    )
+    key_pepper: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="Key of the HMAC under which virtual keys are stored. Unset: their SHA-256. "
+        "With another one than they were made with, no virtual key is known.",
+    )
     insecure: bool = Field(
         default=False, description="Listen on other addresses than loopback although no key is set."
+    )
+    trusted_proxies: Networks = Field(
+        (),
+        description="Addresses and networks of the proxies in front of this gateway, separated by "
+        "commas. Only their `X-Forwarded-For` tells who the client is; unset: nobody's does.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        description="Where keys, teams and the books are: `sqlite+aiosqlite:////path/to/file` or "
+        "`postgresql+asyncpg://…`. Unset: `moa/moa.db` in the user's data folder "
+        "(`XDG_DATA_HOME`, else `~/.local/share`).",
+    )
+    redis_url: SecretStr | None = Field(
+        None,
+        description="A Redis that all replicas share, for rate limits, caches and stored "
+        "responses: `redis://…`. Unset: this process's memory.",
+    )
+    on_store_failure: Literal["open", "closed"] = Field(
+        "closed",
+        description="While the database or Redis is away: `closed` refuses what cannot be "
+        "checked or reserved, and knows keys it has seen for 60 s more; `open` goes on.",
+    )
+    unknown_price: Literal["allow", "deny", "assume_max"] = Field(
+        "allow",
+        description="A call whose price nobody knows, for a key with a budget: goes on and is "
+        "counted as unpriced, is refused, or is booked at the dearest price there is.",
     )
     commit_after: Seconds = Field(
         8.0,
@@ -115,6 +159,12 @@ class Settings(BaseSettings):
     max_body_bytes: Bytes = Field(
         ByteSize(32 * 1024 * 1024), description="The largest request body that is read."
     )
+    max_concurrent_requests: int = Field(
+        1000,
+        ge=1,
+        description="Requests a process works on at the same time; one more is answered 503 with "
+        "`retry-after` at once.",
+    )
     user_hash_key: SecretStr | None = Field(
         None,
         min_length=16,
@@ -123,6 +173,10 @@ class Settings(BaseSettings):
     )
     drain_timeout: Seconds = Field(
         30.0, description="Seconds that running requests get to end after a stop signal."
+    )
+    watch_config: bool = Field(
+        default=True,
+        description="Whether a change of the configuration's files is taken up without a restart.",
     )
 
     @classmethod
@@ -168,4 +222,4 @@ class _Variables(PydanticBaseSettingsSource):
 
 def variable(field_name: str) -> str:
     """The name of the variable that sets a field."""
-    return PREFIX + field_name.upper()
+    return field_name.upper() if field_name in UNPREFIXED else PREFIX + field_name.upper()

@@ -53,6 +53,8 @@ class Translator:
     def _translate(self, detail: ErrorDetails) -> Iterator[tuple[KeyPath, str]]:
         loc, kind = detail["loc"], detail["type"]
         path = self._path(loc)
+        if kind == "default_factory_not_called":
+            return  # only follows from what is wrong with the field the default comes of
         if loc[-1:] == ("[key]",):
             yield path, f'the name "{path[-1]}" is not accepted: {_name_rule(detail)}'
         elif kind == "extra_forbidden":
@@ -64,10 +66,15 @@ class Translator:
             yield (*path, loc[-1]), f"is missing, expected {expected or 'a value'}"
         elif kind == "union_tag_invalid":
             tags = detail["ctx"]["expected_tags"].replace("'", "")
-            found_kind = found(detail["ctx"]["tag"])
-            yield (*path, "kind"), f"{found_kind}, expected one of {tags}"
+            yield (*path, "kind"), f"{found(self._kind(path, detail))}, expected one of {tags}"
         else:
             yield path, self._wrong_value(detail, path)
+
+    def _kind(self, path: KeyPath, detail: ErrorDetails) -> object:
+        """As it was written, since pydantic has it with the values of variables."""
+        mapping = self._at(path)
+        tag = detail["ctx"]["tag"]
+        return mapping.get("kind", tag) if isinstance(mapping, dict) else tag
 
     def _wrong_value(self, detail: ErrorDetails, path: KeyPath) -> str:
         sentence = _sentence(detail)

@@ -85,14 +85,22 @@ for _name, _pattern in (("null", NULL), ("bool", BOOL), ("int", INT), ("float", 
 
 
 def _compose(text: str, file: Path) -> yaml.Node | None:
+    loader = None
     try:
-        return yaml.compose(text, _CoreLoader)
+        loader = _CoreLoader(text)
+        node: yaml.Node | None = loader.get_single_node()
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         message = f"contains the character U+{error.character:04X}, which YAML does not allow"
         raise ConfigError(message, file=f"{file}:{line}") from None
     except yaml.MarkedYAMLError as error:
         raise ConfigError(_syntax(error), file=f"{file}{_position(error)}") from None
+    except (ValueError, OverflowError):
+        # PyYAML converts `\UFFFFFFFF` and the number of a %YAML directive without looking.
+        line = loader.line + 1 if loader else 1
+        what = "is not valid YAML: found a number or an escaped character that is too large"
+        raise ConfigError(what, file=f"{file}:{line}") from None
+    return node
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:

@@ -29,6 +29,7 @@ _REFERENCE = re.compile(r"\$\{([^{}\s\"'#,]*)\}")
 _PRIVATE = range(0xF0000, 0xFFFFE, 2)
 _LARGEST = 2**53
 _MOST_DIGITS = 40
+NO_UNICODE = "is not valid Unicode text"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,15 @@ def hide_references(text: str) -> Hidden:
 def _occurs(code: int, text: str) -> bool:
     """Whether this character or the next may come of the text, as itself or as an escape."""
     return any(chr(each) in text or f"{each:08x}" in text for each in (code, code + 1))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it holds no half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(slots=True)
@@ -90,7 +100,9 @@ class TreeReader:
                 self._refuse(key, path, "found a list or mapping as a key, expected text")
                 continue
             name = self.hidden.as_written(key.value)
-            if name == "<<" and key.style is None:
+            if not is_unicode(name):
+                self._refuse(key, path, NO_UNICODE)
+            elif name == "<<" and key.style is None:
                 self._refuse(key, path, "merge keys (<<) are not accepted; write the fields out")
             elif name in seen:
                 message = f"defined twice, first in line {seen[name]}"
@@ -103,8 +115,11 @@ class TreeReader:
     def _scalar(self, node: yaml.ScalarNode, path: KeyPath) -> object:
         text = node.value
         match node.tag.removeprefix(TAG):
-            case "str":
+            case "str" if is_unicode(text):
                 return self.hidden.as_written(text)
+            case "str":
+                self._refuse(node, path, NO_UNICODE)
+                return None
             case "null" if NULL.fullmatch(text):
                 return None
             case "bool" if BOOL.fullmatch(text):

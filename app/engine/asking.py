@@ -4,40 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from app.engine.caps import may_fall_back
+from app.caps import may_fall_back
 from app.errors import GraphFailed, MoaError, UpstreamEmpty
+from app.first_token import FirstToken
 from app.interfaces import ChatModel, Emit
-from app.protocol.chat import Batch, ChatRequest, Chunk, says_something
+from app.protocol.chat import ChatRequest
 from app.record import Degradation, Step
-
-
-class FirstToken:
-    """An `Emit` that knows whether a token has passed, and holds back what comes before it.
-
-    Many servers send the role at once and fail afterwards: until something is said, another model
-    may still be asked.
-    """
-
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._held: list[Chunk] = []
-        self.seen = False
-
-    async def __call__(self, batch: Batch) -> None:
-        """Hand the batch on, or keep it while nothing has been said."""
-        if self.seen:
-            await self._emit(batch)
-        elif says_something(batch):
-            self.seen = True
-            await self.release(batch)
-        else:
-            self._held.extend(batch)
-
-    async def release(self, batch: Batch = ()) -> None:
-        """Hand on what was held back, with a batch behind it."""
-        held, self._held = self._held, []
-        if held or batch:
-            await self._emit([*held, *batch] if held else batch)
 
 
 async def ask(

@@ -5,17 +5,15 @@ Nothing under way is ever cancelled for money or calls: such a cap decides what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
-from enum import StrEnum
 
 import anyio
 
+from app.caps import Cap, short_of
 from app.engine.graph import OUTPUT, Graph, Layer
 from app.engine.measure import layer_calls, least_output_calls, output_calls
 from app.errors import CapReached, DeadlineExceeded, MoaError
-from app.record import FREE, CallRecord, Caps, Degradation, Step
+from app.record import CallRecord, Degradation, Step
 
 PANEL_SHARE = 0.8
 """The part of a request's time that its layers may use, so that the output node has the rest."""
@@ -27,51 +25,6 @@ def patience(seconds: float, share: float) -> float:
     """So many seconds, or this share of the time left if that is less: others come after."""
     left = anyio.current_effective_deadline() - anyio.current_time()
     return min(seconds, share * left)
-
-
-class Cap(StrEnum):
-    """What a run has too little of."""
-
-    TIME = "time"
-    CALLS = "calls"
-    COST = "cost"
-
-
-def short_of(caps: Caps, calls: Sequence[CallRecord], wanted: int) -> Cap | None:
-    """Which cap leaves no room for so many calls after those begun; None where there is room.
-
-    Money counts as far as prices are known.
-    """
-    if caps.max_calls is not None and len(calls) + wanted > caps.max_calls:
-        return Cap.CALLS
-    if caps.max_cost is not None and wanted and known_cost(calls) >= caps.max_cost:
-        return Cap.COST
-    return None
-
-
-def known_cost(calls: Sequence[CallRecord]) -> Decimal:
-    """USD of these calls, as far as prices are known."""
-    return sum((call.cost or FREE for call in calls), FREE)
-
-
-def may_ask_again(step: Step) -> bool:
-    """Whether there is room for one more call; an inner node leaves room for the output's."""
-    return _has_room(step, 1 if step.is_output else 2)
-
-
-def may_fall_back(step: Step) -> bool:
-    """Whether there is room for a fallback besides the calls that the run is sure to make."""
-    owed = step.run.promised + 1 - len(step.run.calls)
-    return _has_room(step, max(owed, 1 if step.is_output else 2))
-
-
-def _has_room(step: Step, wanted: int) -> bool:
-    run = step.run
-    cap = short_of(run.caps, run.calls, wanted)
-    if cap is not None:
-        run.note("cap_reached", step.node, cap)
-        run.degrade(Degradation.CAP_REACHED)
-    return cap is None
 
 
 class Allowance:

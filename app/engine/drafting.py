@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from app.engine.asking import FirstToken, ask
+from app.engine.asking import ask
 from app.engine.graph import Turn
 from app.engine.reference import Reference, read_reference
 from app.engine.requests import inner_request, output_request
 from app.errors import CallerError, MoaError, UpstreamEmpty, UpstreamRejected
+from app.first_token import FirstToken
 from app.interfaces import Emit
 from app.protocol.answer import Answer
 from app.protocol.chat import Batch, text_chunk

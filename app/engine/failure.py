@@ -14,10 +14,10 @@ _MOST_TOLD = 12
 def graph_failed(what: str, failures: Sequence[NodeFailure], *, billed: bool) -> GraphFailed:
     """The error of a graph, from the failures of its nodes.
 
-    429 with the smallest Retry-After if all were rate limited, 504 if all timed out, the
-    upstreams' own 400, 413 or 422 if all found the request wrong, else 502. Once a call was
-    billed, SDKs are told not to pay for the same failure again, unless waiting helps; nor does a
-    second try help where it helps none of the nodes.
+    429 with the smallest Retry-After if all were rate limited, 503 if some were full, 504 if all
+    timed out, the upstreams' own 400, 413 or 422 if all found the request wrong, else 502. Once a
+    call was billed, SDKs are told not to pay for the same failure again, unless waiting helps; nor
+    does a second try help where it helps none of the nodes.
     """
     causes = [failure.error for failure in failures if not isinstance(failure.error, NodeSkipped)]
     status = _status(causes)
@@ -43,6 +43,8 @@ def _status(causes: Sequence[MoaError]) -> int:
     statuses = {cause.status for cause in causes}
     if len(statuses) == 1 and statuses <= RETRY_HELPS | {504}:
         return statuses.pop()
+    if statuses and statuses <= RETRY_HELPS:
+        return 503
     if statuses and statuses <= CALLERS_FAULT:
         return causes[0].status
     return 502

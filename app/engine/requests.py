@@ -24,6 +24,8 @@ from app.record import Degradation
 
 RESERVED_OUTPUT = 1024
 """Tokens kept free for an answer whose length nobody has capped."""
+DEFAULT_OUTPUT = 4096
+"""Tokens an answer may have where money is reserved for it and nobody said what its model can."""
 SMALLEST_REFERENCE = 64
 """A reference cut below this says nothing; it is left out instead."""
 
@@ -34,8 +36,8 @@ def inner_request(turn: Turn, model: ChatModel) -> ChatRequest:
         turn.node.params, turn.request.params, salt=f"{turn.node.name}:{turn.step.sample}"
     )
     abilities = model.abilities
-    if "max_tokens" not in params and abilities.max_output:
-        params["max_tokens"] = _uncapped(abilities)
+    if "max_tokens" not in params and (abilities.max_output or turn.step.run.is_reserved):
+        params["max_tokens"] = most_written(abilities)
     conversation = _inner_view(turn, abilities)
     reserved = output_cap(params) or _uncapped(abilities)
     conversation = _in_window(turn, conversation, abilities, reserved)
@@ -59,12 +61,18 @@ def output_request(turn: Turn, model: ChatModel) -> ChatRequest:
     return ChatRequest(shown, params, asked.stream, after_tools=asked.is_tool_turn)
 
 
-def _uncapped(abilities: Abilities) -> int:
-    """Tokens kept free where no cap is set.
+def most_written(abilities: Abilities) -> int:
+    """Tokens of an answer that nobody has capped: what money is reserved for."""
+    return _uncapped(abilities) if abilities.max_output else _halved(DEFAULT_OUTPUT, abilities)
 
-    Half the window at most: many models state an output as long as their window.
-    """
-    wanted = abilities.max_output or RESERVED_OUTPUT
+
+def _uncapped(abilities: Abilities) -> int:
+    """Tokens kept free where no cap is set."""
+    return _halved(abilities.max_output or RESERVED_OUTPUT, abilities)
+
+
+def _halved(wanted: int, abilities: Abilities) -> int:
+    """Half the window at most: many models state an output as long as their window."""
     return wanted if abilities.context is None else min(wanted, -(-abilities.context // 2))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeAlias
 
-from app.engine.asking import FirstToken, ask
+from app.engine.asking import ask
 from app.engine.caps import Allowance
 from app.engine.failure import graph_failed
 from app.engine.gates import is_settled
@@ -31,6 +31,7 @@ from app.errors import (
     NodeSkipped,
     UpstreamEmpty,
 )
+from app.first_token import FirstToken
 from app.interfaces import Emit
 from app.protocol.answer import Answer
 from app.protocol.chat import Batch, ChatRequest, Chunk, text_chunk
@@ -54,6 +55,7 @@ class GraphRun:
         self._panel = Panel(step.run)
         self._allowance = Allowance(graph, step, self._path)
         self._may_ask_often = True
+        self._until = step.until  # when the layer under way ends
 
     async def execute(self) -> None:
         """Ask the panel, then let the output node answer."""
@@ -96,12 +98,15 @@ class GraphRun:
             await self._emit([picked])
 
     async def _ask_whole(self, number: int, seat: Seat) -> tuple[Reference, ...]:
-        step = Step(self._record, self._path, number, seat.node.name, seat.sample, is_output=False)
+        step = self._inner_step(number, seat.node, seat.sample)
         return await ask_whole(self._turn(seat.node, (), step))
 
     async def _run_layer(self, number: int, layer: Layer, ask: Asking | None = None) -> None:
         await self._tell(asking(number, layer))
         places = seats(layer)
+        self._until = self._record.clock() + layer.deadline
+        if self._step.until is not None:
+            self._until = min(self._until, self._step.until)
 
         async def attempt(seat: Seat) -> Result:
             return await self._attempt(number, seat, ask or self._ask)
@@ -122,7 +127,7 @@ class GraphRun:
 
     async def _ask(self, number: int, seat: Seat) -> tuple[Reference, ...]:
         node = seat.node
-        step = Step(self._record, self._path, number, node.name, seat.sample, is_output=False)
+        step = self._inner_step(number, node, seat.sample)
         needs_some = self._graph.policy.on_empty == "error"
         turn = self._turn(node, self._panel.seen_by(node, needs_some=needs_some), step)
         if isinstance(node.kind, Chooser):
@@ -145,8 +150,8 @@ class GraphRun:
         return (reference,)
 
     def _gate_turn(self, number: int, gate: Node, references: tuple[Reference, ...]) -> Turn:
-        step = Step(self._record, self._path, number, gate.name, is_output=False)
-        return self._turn(gate, references, step)
+        self._until = self._step.until
+        return self._turn(gate, references, self._inner_step(number, gate))
 
     def _turn(self, node: Node, references: tuple[Reference, ...], step: Step) -> Turn:
         given = self._panel.given(node)
@@ -208,7 +213,13 @@ class GraphRun:
 
     def _output_step(self) -> Step:
         number = len(self._graph.layers) + 1
-        return Step(self._record, self._path, number, OUTPUT, is_output=self._step.is_output)
+        is_output, until = self._step.is_output, self._step.until
+        return Step(self._record, self._path, number, OUTPUT, is_output=is_output, until=until)
+
+    def _inner_step(self, number: int, node: Node, sample: int = 0) -> Step:
+        return Step(
+            self._record, self._path, number, node.name, sample, is_output=False, until=self._until
+        )
 
     async def _fall_back(self, references: tuple[Reference, ...], error: MoaError) -> None:
         """The best reference in the place of a failed output, if the operator wants that."""

@@ -184,8 +184,11 @@ def _join(into: JsonObject, fragment: JsonObject) -> None:
             joined = dict(known) if isinstance(known, dict) else {}
             _join(joined, value)
             into[key] = joined
-        elif isinstance(value, str):
-            into[key] = known + value if isinstance(known, str) else value
+        elif isinstance(value, str) and isinstance(known, str):
+            # Nobody else holds the text now, so CPython lengthens it in place: no copy a token.
+            into[key] = None
+            known += value
+            into[key] = known
         elif isinstance(value, list):
             into[key] = known + value if isinstance(known, list) else value
         else:

@@ -15,6 +15,9 @@ from app.protocol.usage import Usage, parse_usage
 EXTRAS = ("service_tier", "system_fingerprint", "moderation", "metadata")
 """Fields of a chunk as a whole that are handed on to the client."""
 
+_HIGHEST_INDEX = 2**31 - 1
+"""Of a tool call; one that is higher cannot be counted on in JSON, and is none."""
+
 
 def error_in(answer: JsonObject) -> JsonObject | None:
     """The error object that stands where an answer should be, whatever its shape; else None.
@@ -24,7 +27,9 @@ def error_in(answer: JsonObject) -> JsonObject | None:
     """
     error = answer.get("error")
     if error:
-        return error if isinstance(error, dict) else {"message": str(error)}
+        if isinstance(error, dict):
+            return error
+        return {} if isinstance(error, list) else {"message": str(error)}
     if answer.get("object") == "error":
         return answer
     for choice in _objects(answer.get("choices")):
@@ -56,17 +61,20 @@ class ToolNumbers:
 class _Numbered:
     """The tool calls of one choice.
 
-    All mutable state: our number by the call's id, and our number and the id of the call that
-    is being written at each of the upstream's indexes; None stands for the latest call.
+    All mutable state: our number by the call's id, our number and the id of the call that is
+    being written at each of the upstream's indexes (None stands for the latest call), and the
+    numbers given.
     """
 
     def __init__(self) -> None:
+        self._taken: set[int] = set()
+        self._next = 0
         self._by_id: dict[str, int] = {}
         self._by_index: dict[int | None, tuple[int, str | None]] = {}
 
     def number(self, fragment: JsonObject) -> int:
         index, call_id = fragment.get("index"), fragment.get("id")
-        index = index if isinstance(index, int) else None
+        index = index if type(index) is int and 0 <= index <= _HIGHEST_INDEX else None
         call_id = call_id if isinstance(call_id, str) and call_id else None
         current, current_id = self._by_index.get(index, (None, None))
         number = self._by_id.get(call_id or "")
@@ -84,10 +92,10 @@ class _Numbered:
         return number
 
     def _free(self, index: int | None) -> int:
-        taken = {number for number, _ in self._by_index.values()} | set(self._by_id.values())
-        if index is not None and index not in taken:
-            return index
-        return max(taken, default=-1) + 1
+        number = self._next if index is None or index in self._taken else index
+        self._taken.add(number)
+        self._next = max(self._next, number + 1)
+        return number
 
 
 def _is_named(fragment: JsonObject) -> bool:

@@ -16,11 +16,13 @@ from app.errors import InvalidRequest
 from app.protocol.chat import ChatRequest, Conversation
 from app.protocol.chat_body import ChatBody
 from app.protocol.duration import parse_duration
+from app.protocol.images import refuse_many_images
 from app.protocol.json_types import JsonObject
+from app.protocol.nesting import MAX_DEPTH, is_too_deep
 
-MAX_DEPTH = 100
-_ORJSON_DEPTH = 254  # what orjson writes; it reads deeper than that
 _OURS = ("model", "messages", "stream", "stream_options", "moa")
+_OPERATORS = frozenset({"api_base", "api_key", "base_url", "extra_headers", "headers"})
+"""Fields that other gateways obey: one behind us would send its key where a client says."""
 CHAT_BODY = TypeAdapter(ChatBody)
 
 
@@ -58,6 +60,7 @@ def parse_chat(body: bytes, model: str | None = None) -> ChatCall:
     """
     data = checked_body(body, CHAT_BODY, model)
     check_stream_options(data)
+    refuse_many_images(data["messages"])
     stream, options = bool(data.get("stream")), data.get("stream_options")
     params = {key: value for key, value in data.items() if key not in _OURS}
     return ChatCall(
@@ -74,6 +77,8 @@ def checked_body(body: bytes, shape: TypeAdapter[Any], model: str | None = None)
     Raises InvalidRequest whose `param` names the field at fault.
     """
     data = _parse_object(body)
+    for name in sorted(_OPERATORS & data.keys()):
+        raise InvalidRequest(f"{name}: where requests go is the operator's choice", param=name)
     if model is not None:
         data["model"] = model
     check_shape(data, shape)
@@ -117,27 +122,14 @@ def _parse_object(body: bytes) -> JsonObject:
         raise InvalidRequest(f"The body is not valid JSON in UTF-8: {_where(failure)}") from None
     if not isinstance(data, dict):
         raise InvalidRequest("The body must be a JSON object")
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH:
-        _check_depth(data)
+    if is_too_deep(body, data):
+        raise InvalidRequest(f"The body is nested too deep: up to {MAX_DEPTH} levels are accepted")
     return data
 
 
 def _where(failure: orjson.JSONDecodeError) -> str:
     """What is wrong, without the text around it."""
     return f"{failure.msg.split(': line', maxsplit=1)[0]} (character {failure.pos})"
-
-
-def _check_depth(data: JsonObject) -> None:
-    """Refuse what is nested too deep, by letting orjson's own limit do the walking."""
-    wrapped: object = data
-    for _ in range(_ORJSON_DEPTH - MAX_DEPTH):
-        wrapped = [wrapped]
-    try:
-        orjson.dumps(wrapped)
-    except TypeError:
-        raise InvalidRequest(
-            f"The body is nested too deep: up to {MAX_DEPTH} levels are accepted"
-        ) from None
 
 
 def _refusal(data: JsonObject, failure: ValidationError) -> InvalidRequest:

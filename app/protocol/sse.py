@@ -13,43 +13,50 @@ _BOM = b"\xef\xbb\xbf"
 
 
 class EventTooLong(ValueError):
-    """An event grew beyond the limit before it ended."""
+    """An event is longer than the limit; `before` are the payloads that the same bytes completed.
+
+    Which events come before it, and that it comes, does not depend on how the bytes were cut.
+    """
+
+    def __init__(self, limit: int, before: list[bytes]) -> None:
+        super().__init__(f"an event of more than {limit} bytes")
+        self.before = before
 
 
 class SseDecoder:
     """The events of one stream, however its bytes were cut.
 
-    All mutable state: `_pending`, the pieces of an event that has not ended (line ends already
-    unified) and their size; `_after_cr`, whether the last byte was a CR whose LF may follow;
+    All mutable state: `_pending`, an event that has not ended (line ends already unified, no
+    empty line before it); `_after_cr`, whether the last byte was a CR whose LF may follow;
     `_at_start`, whether a byte order mark may still come.
     """
 
     def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._limit = max_event_bytes
-        self._pending: list[bytes] = []
-        self._size = 0
+        self._pending = bytearray()
         self._after_cr = False
         self._at_start = True
 
     def feed(self, data: bytes) -> list[bytes]:
         """The payloads of all events that these bytes complete.
 
-        Raises EventTooLong when an unfinished event holds more bytes than allowed.
+        Raises EventTooLong when an event, finished or not, holds more bytes than allowed; there
+        is no reading on after that.
         """
         if self._after_cr or b"\r" in data:
             data = self._unify(data)
         if self._pending:
-            joins_blank = data.startswith(b"\n") and self._pending[-1].endswith(b"\n")
+            joins_blank = data.startswith(b"\n") and self._pending.endswith(b"\n")
             if not joins_blank and b"\n\n" not in data:
-                self._keep(data)
+                self._keep(data, [])
                 return []
-            data = b"".join((*self._pending, data))
+            data = bytes(self._pending) + data
             self._pending.clear()
-            self._size = 0
         block, blank, rest = data.rpartition(b"\n\n")
+        payloads = self._payloads(block) if blank else []
         if rest:
-            self._keep(rest)
-        return self._payloads(block) if blank else []
+            self._keep(rest, payloads)
+        return payloads
 
     def end(self) -> list[bytes]:
         """The payload of a last event that no blank line ended; the stream is over.
@@ -57,17 +64,17 @@ class SseDecoder:
         The grammar drops such an event. Servers forget the blank line after `[DONE]`, so it is
         handed out, and whoever reads it must expect that it was cut short.
         """
-        block = b"".join(self._pending)
+        block = bytes(self._pending)
         self._pending.clear()
-        self._size = 0
         return self._payloads(block)
 
-    def _keep(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > self._limit:
-            raise EventTooLong(f"an event of more than {self._limit} bytes")
-        if data:
-            self._pending.append(data)
+    def _keep(self, data: bytes, payloads: list[bytes]) -> None:
+        if not self._pending and data.startswith(b"\n"):
+            self._at_start = False
+            data = data[1:]
+        self._pending += data
+        if len(self._pending) - self._pending.endswith(b"\n") > self._limit:
+            raise EventTooLong(self._limit, payloads)
 
     def _unify(self, data: bytes) -> bytes:
         """Every line end as LF; the LF of a CRLF that was cut in two belongs to its CR."""
@@ -79,18 +86,26 @@ class SseDecoder:
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
     def _payloads(self, block: bytes) -> list[bytes]:
+        events = block.split(b"\n\n")
+        long = self._first_long(events) if len(block) > self._limit else None
         if self._at_start:
             self._at_start = False
-            block = block.removeprefix(_BOM)
+            events[0] = events[0].removeprefix(_BOM)
         payloads = []
-        for event in block.split(b"\n\n"):
+        for event in events[:long]:
             if event.startswith(b"data: ") and b"\n" not in event:
                 payload = event[6:]
             else:
                 payload = _data(event)
             if payload:
                 payloads.append(payload)
+        if long is not None:
+            raise EventTooLong(self._limit, payloads)
         return payloads
+
+    def _first_long(self, events: list[bytes]) -> int | None:
+        sizes = (len(event.strip(b"\n")) for event in events)
+        return next((at for at, size in enumerate(sizes) if size > self._limit), None)
 
 
 def _data(event: bytes) -> bytes:

@@ -11,6 +11,7 @@ from operator import attrgetter
 
 import anyio
 
+from app.access.caller import Caller
 from app.engine.failure import RETRY_HELPS
 from app.errors import DeadlineExceeded, InternalError, InvalidRequest, MoaError
 from app.interfaces import ChatModel, Emit
@@ -19,7 +20,9 @@ from app.protocol.json_types import JsonObject
 from app.protocol.request import ChatCall, Wishes
 from app.record import Caps, Outcome, RunRecord, Step
 from app.serving import report
+from app.serving.admission import OPEN_DOOR, Admission, Entry, Wanted
 from app.serving.runtime import Runtime, Served
+from app.serving.several import Several
 
 HASHED_FIELDS = ("user", "safety_identifier")
 """Fields that name a person: an upstream learns that two requests are one person's, not whose."""
@@ -28,8 +31,9 @@ HASHED_FIELDS = ("user", "safety_identifier")
 class ChatService:
     """Resolves, runs and settles chat requests on whatever runtime is current.
 
-    `on_end` reads the finished record and must not wait; `hash_key` keys the hashes of user names,
-    random for each process where the operator sets none.
+    `on_end` reads the finished record and must not wait; `admission` asks for room before a run and
+    books it after; `hash_key` keys the hashes of user names, random for each process where the
+    operator sets none.
     """
 
     def __init__(
@@ -37,10 +41,12 @@ class ChatService:
         runtime: Callable[[], Runtime],
         *,
         on_end: Callable[[RunRecord], None],
+        admission: Admission = OPEN_DOOR,
         clock: Callable[[], float] = time.perf_counter,
         hash_key: bytes | None = None,
     ) -> None:
         self._runtime, self._on_end, self._clock = runtime, on_end, clock
+        self._admission = admission
         self._hash_key = hash_key or secrets.token_bytes(32)
 
     def open(
@@ -50,20 +56,27 @@ class ChatService:
         run_id: str,
         hops: int = 0,
         caller: str = "",
+        who: Caller | None = None,
         asking: Callable[[Served], ChatModel] = attrgetter("model"),
     ) -> ChatRun:
         """Prepare a run for a caller, "" in open mode; `asking` puts something around the model.
 
+        `who` is that caller with its rights and limits, None where it has none.
+
         Raises ModelNotFound, or InvalidRequest for what the model cannot do.
         """
-        served = self._runtime().resolve(call.model)
+        runtime = self._runtime()
+        served = runtime.resolve(call.model, who)
         model = asking(served)
         _refuse_unable(served, call.request.params)
         seed = secrets.randbits(32)
         record = RunRecord(run_id, served.name, self._clock, hops, seed, caller)
         record.caps = _caps(record, _deadline(served, call.wishes), call.wishes)
         request = self._private(call.request)
-        return ChatRun(call, served, request, record, model=model, on_end=self._on_end)
+        times = model.times if isinstance(model, Several) else 1
+        wanted = Wanted(runtime, served, request, _deadline(served, call.wishes), times)
+        entry = Entry(self._admission, wanted, who, record)
+        return ChatRun(call, served, request, entry, model=model, on_end=self._on_end)
 
     def _private(self, request: ChatRequest) -> ChatRequest:
         hashed = {
@@ -85,13 +98,14 @@ class ChatRun:
         call: ChatCall,
         served: Served,
         request: ChatRequest,
-        record: RunRecord,
+        entry: Entry,
         *,
         model: ChatModel,
         on_end: Callable[[RunRecord], None],
     ) -> None:
         self.model = call.model
-        self.record = record
+        self.record = entry.run
+        self._entry = entry
         self._served, self._wishes, self._on_end = served, call.wishes, on_end
         self._answering = model
         self._request = replace(request, progress=_progress(served, call))
@@ -101,6 +115,7 @@ class ChatRun:
         """Answer into `emit`. Raises a MoaError; the record is closed and read however it ends."""
         outcome, error_kind = Outcome.CANCELLED, None
         try:
+            await self._entry.admit()
             await self._answer(emit)
             outcome = Outcome.OK
         except MoaError as error:
@@ -120,6 +135,7 @@ class ChatRun:
         finally:
             self.record.close(outcome, error_kind)
             self._on_end(self.record)
+            await self._entry.close()
 
     def usage(self) -> JsonObject:
         """OpenAI's `usage` as the graph counts it, with `cost` in USD or null."""
@@ -134,7 +150,7 @@ class ChatRun:
 
     def headers(self) -> dict[str, str]:
         """Response headers; cost and degradation are known once the run has ended."""
-        return report.headers(self.record)
+        return {**report.headers(self.record), **self._entry.ticket.headers()}
 
     async def _answer(self, emit: Emit) -> None:
         with anyio.move_on_after(self._deadline) as scope:

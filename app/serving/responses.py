@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from app.access.caller import Caller
 from app.errors import MoaError
 from app.interfaces import Cache, Emit
 from app.protocol.answer import Answer
@@ -29,7 +30,13 @@ class ResponseService:
         self._kept = KeptResponses(store)
 
     async def open(
-        self, call: ResponseCall, *, run_id: str, hops: int = 0, caller: str = ""
+        self,
+        call: ResponseCall,
+        *,
+        run_id: str,
+        hops: int = 0,
+        caller: str = "",
+        who: Caller | None = None,
     ) -> ResponseRun:
         """Prepare a run, as `ChatService.open` does.
 
@@ -39,7 +46,7 @@ class ResponseService:
         own = await self._kept.resolved(caller, call.items)
         with _in_words_of_responses():
             chat = call.chat([*earlier, *own])
-            run = self._chat.open(chat, run_id=run_id, hops=hops, caller=caller)
+            run = self._chat.open(chat, run_id=run_id, hops=hops, caller=caller, who=who)
         head = Head(run_id, int(self._now()), call.model, call.repeated)
         kept = self._kept if call.store else None
         return ResponseRun(run, head, listed(own, run_id), kept, caller, stream=call.stream)

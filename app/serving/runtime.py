@@ -8,31 +8,48 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Literal
 
+from app.access.caller import Caller
 from app.config.schema import Config
+from app.engine.bounds import Bounds
 from app.engine.compile import compile_graphs
 from app.engine.graph import Graph
 from app.engine.graph_model import GraphModel
 from app.engine.parts import Parts
-from app.errors import ModelNotFound
+from app.errors import Forbidden, ModelNotFound
 from app.interfaces import Cache, ChatModel
+from app.record import Price
+from app.serving.reach import reachable
 from app.store.memory import MemoryCache
-from app.upstream.deployment import Transports, build_deployment
+from app.upstream.assembly import Assembly, ModelPool
+from app.upstream.deployment import Deployment, Transports
+from app.upstream.standing import Standings
 
 POOL_DEADLINE = 300.0
 """Seconds one request to a plain pool may take; a graph has its own deadline."""
 
+NOWHERE: frozenset[str] = frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A public model name: a graph or a pool. `created` is in Unix seconds."""
+    """A public model name: a graph or a pool. `created` is in Unix seconds.
+
+    `upstreams` are all that a request to it may reach.
+    """
 
     name: str
     model: ChatModel
     created: int
+    upstreams: frozenset[str] = NOWHERE
+
+    def is_allowed(self, caller: Caller) -> bool:
+        """Whether a caller may use it, and whatever it may reach."""
+        return caller.may_use(self.name) and caller.may_reach(self.upstreams)
 
     @property
     def graph(self) -> Graph | None:
@@ -56,28 +73,77 @@ class Served:
     @property
     def deadline(self) -> float:
         """Seconds a request may take."""
-        return POOL_DEADLINE if self.graph is None else self.graph.deadline
+        if self.graph is not None:
+            return self.graph.deadline
+        own = self.model.deadline if isinstance(self.model, ModelPool) else None
+        return own or POOL_DEADLINE
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Runtime:
     """What is served: graphs first, then pools, and aliases for both."""
 
     served: Mapping[str, Served]
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    _bounds: dict[tuple[str, bool], Bounds] = field(default_factory=dict, init=False, repr=False)
 
-    def names(self, caller: str = "") -> tuple[str, ...]:
-        """What a caller may use as `model`; so far everybody may use everything."""
-        del caller
-        return (*self.served, *self.aliases)
+    def names(self, caller: Caller | None = None) -> tuple[str, ...]:
+        """What a caller may use as `model`; without one, all there is."""
+        names = (*self.served, *self.aliases)
+        if caller is None:
+            return names
+        return tuple(name for name in names if self._is_allowed(name, caller))
 
-    def resolve(self, name: str) -> Served:
-        """What answers to a name. Raises ModelNotFound, which tells the names there are."""
+    def _is_allowed(self, name: str, caller: Caller) -> bool:
+        served = self.served.get(self.aliases.get(name, name))
+        return served is not None and served.is_allowed(caller)
+
+    @cached_property
+    def prices(self) -> Mapping[str, Price | None]:
+        """Of each pool by its name: that of its dearest deployment, None if it is unknown."""
+        models = (served.model for served in self.served.values())
+        return {model.name: model.price for model in models if isinstance(model, ModelPool)}
+
+    @cached_property
+    def dearest(self) -> Price | None:
+        """The highest known price for each kind of token."""
+        known = [price for price in self.prices.values() if price is not None]
+        if not known:
+            return None
+        return Price(max(price.input for price in known), max(price.output for price in known))
+
+    def bounds(self, served: Served, *, assume_dearest: bool = False) -> Bounds:
+        """What requests to a model may cost; unknown prices count as none or as the dearest."""
+        key = (served.name, assume_dearest)
+        if key not in self._bounds:
+            assumed, prices = self.dearest if assume_dearest else None, self.prices
+            price_of = (lambda name: prices.get(name) or assumed) if assumed else prices.get
+            self._bounds[key] = Bounds(served.model, price_of)
+        return self._bounds[key]
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Those of all pools, in the order of the configuration."""
+        models = (served.model for served in self.served.values())
+        return tuple(
+            d for model in models if isinstance(model, ModelPool) for d in model.deployments
+        )
+
+    def resolve(self, name: str, caller: Caller | None = None) -> Served:
+        """What answers to a name.
+
+        Raises ModelNotFound, which tells the names that the caller may use, or Forbidden for a
+        name that he may not.
+        """
         found = self.served.get(self.aliases.get(name, name))
         if found is None:
-            names = ", ".join(self.names())
+            names = ", ".join(self.names(caller))
             raise ModelNotFound(
                 f"The model '{name[:100]}' does not exist. There are: {names}.", param="model"
+            )
+        if caller is not None and not found.is_allowed(caller):
+            raise Forbidden(
+                f"This key may not use the model '{name}'", code="model_not_allowed", param="model"
             )
         return found
 
@@ -87,38 +153,30 @@ def build_runtime(
     transports: Transports,
     addresses: Mapping[str, str],
     *,
-    created: int = 0,
+    standings: Standings | None = None,
     cache: Cache | None = None,
+    created: int = 0,
 ) -> Runtime:
     """Compile a configuration; `addresses` are the base URLs of embedded servers by upstream.
 
-    `cache` is the process's; without one the runtime has its own, in memory.
-
-    Raises `ConfigError` with the path of what is wrong.
+    `standings` and `cache` are the process's, and live longer than a runtime; without them it has
+    its own. Raises `ConfigError` with the path of what is wrong.
     """
-    pools: dict[str, ChatModel] = {
-        name: build_deployment(
-            name,
-            spec,
-            spec.upstream,
-            config.upstreams[spec.upstream],
-            transports,
-            base_url=addresses.get(spec.upstream),
-        )
-        for name, spec in config.models.items()
-    }
+    assembly = Assembly(config.upstreams, transports, standings or Standings(), addresses)
+    pools = assembly.pools(config.models)
     store = MemoryCache(time.monotonic) if cache is None else cache
     fingerprints = {name: _fingerprint(config, name) for name in config.models}
-    parts = Parts(store, fingerprints)
-    graphs = compile_graphs(config.graphs, pools, config.limits, parts)
-    return runtime_of({**graphs, **pools}, config.aliases, created=created)
+    graphs = compile_graphs(config.graphs, pools, config.limits, Parts(store, fingerprints))
+    upstreams = reachable(config, graphs)
+    return runtime_of({**graphs, **pools}, config.aliases, created=created, upstreams=upstreams)
 
 
 def _fingerprint(config: Config, name: str) -> str:
-    """Changes with anything that is set for a model or its upstream, but for secrets."""
+    """Changes with anything that is set for a model or its upstreams, but for secrets."""
     model = config.models[name]
-    settings = model.model_dump_json() + config.upstreams[model.upstream].model_dump_json()
-    return sha256(settings.encode()).hexdigest()
+    upstreams = dict.fromkeys(entry.upstream for entry in model.entries())
+    settings = [model, *(config.upstreams[each] for each in upstreams)]
+    return sha256("".join(each.model_dump_json() for each in settings).encode()).hexdigest()
 
 
 def runtime_of(
@@ -126,7 +184,11 @@ def runtime_of(
     aliases: Mapping[str, str] | None = None,
     *,
     created: int = 0,
+    upstreams: Mapping[str, frozenset[str]] = MappingProxyType({}),
 ) -> Runtime:
-    """A runtime of ready models."""
-    served = {name: Served(name, model, created) for name, model in models.items()}
+    """A runtime of ready models; `upstreams` are those that each may reach."""
+    served = {
+        name: Served(name, model, created, upstreams.get(name, NOWHERE))
+        for name, model in models.items()
+    }
     return Runtime(MappingProxyType(served), MappingProxyType(dict(aliases or {})))

@@ -28,6 +28,11 @@ class Several:
         self._model, self._conversations = model, conversations
 
     @property
+    def times(self) -> int:
+        """How often the model is asked."""
+        return len(self._conversations)
+
+    @property
     def name(self) -> str:
         """The model's own name."""
         return self._model.name

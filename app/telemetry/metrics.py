@@ -1,4 +1,4 @@
-"""Prometheus metrics, made from finished run records and from nothing else.
+"""Prometheus metrics, made from finished run records; of the process, only load and reloads.
 
 Labels are names from the configuration and closed vocabularies, so their number is bounded. Each
 `Metrics` has its own registry; with `PROMETHEUS_MULTIPROC_DIR` set, the numbers of all worker
@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     disable_created_metrics,
     generate_latest,
@@ -26,6 +27,7 @@ from app.protocol.usage import Usage
 from app.record import CallRecord, Outcome, RunRecord
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 320.0)
+RELOADS = ("ok", "unchanged", "refused")
 OVERHEAD_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 
 
@@ -59,6 +61,23 @@ class Metrics:
         self._unpriced = self._counter("moa_unpriced_calls", "Billed, price unknown", "model")
         self._degraded = self._counter("moa_degraded", "Degraded answers", "graph", "reason")
         self._errors = self._counter("moa_upstream_errors", "Failed calls", "upstream", "kind")
+        self._in_flight = Gauge(
+            "moa_inflight",
+            "Requests under way",
+            registry=self._registry,
+            multiprocess_mode="livesum",
+        )
+        self._reloads = self._counter("moa_config_reloads", "Reloads by ending", "outcome")
+        for outcome in RELOADS:
+            self._child(self._reloads, outcome)
+
+    def in_flight(self, count: int) -> None:
+        """So many requests are under way in this process."""
+        self._in_flight.set(count)
+
+    def reloaded(self, outcome: str) -> None:
+        """The configuration was read again; `outcome` is one of RELOADS."""
+        self._child(self._reloads, outcome).inc()
 
     def observe(self, run: RunRecord) -> None:
         """Read a finished run. Never waits."""

@@ -17,6 +17,7 @@ import aiohttp
 from aiohttp.payload import BytesPayload
 from yarl import URL
 
+from app.upstream.egress import Egress
 from app.upstream.spec import Timeouts
 from app.upstream.transport import (
     KEEP_ALIVE,
@@ -33,6 +34,8 @@ from app.upstream.transport import (
 _MAX_HEADER_BYTES = 32 * 1024
 _GLANCE = 1.0
 """Seconds between two looks at a body that is being read."""
+_STRETCH = 1024 * 1024
+"""Bytes read before others get their turn: what has come already is read without waiting."""
 
 
 class AiohttpTransport:
@@ -42,8 +45,14 @@ class AiohttpTransport:
     ended yet.
     """
 
-    def __init__(self, context: ssl.SSLContext | None = None, proxy: str | None = None) -> None:
+    def __init__(
+        self,
+        context: ssl.SSLContext | None = None,
+        proxy: str | None = None,
+        egress: Egress | None = None,
+    ) -> None:
         self._tls = context
+        self._egress = egress or Egress()
         self._proxy = URL(proxy) if proxy else None
         self._opened: aiohttp.ClientSession | None = None
         self.lingering: set[aiohttp.ClientResponse] = set()
@@ -57,7 +66,10 @@ class AiohttpTransport:
         """The session; opened here because it belongs to the running event loop."""
         if self._opened is None:
             connector = aiohttp.TCPConnector(
-                limit=0, keepalive_timeout=KEEP_ALIVE, ssl=self._tls or True
+                limit=0,
+                keepalive_timeout=KEEP_ALIVE,
+                ssl=self._tls or True,
+                socket_factory=self._egress.socket,
             )
             self._opened = aiohttp.ClientSession(
                 connector=connector,
@@ -122,7 +134,7 @@ class AiohttpResponse:
     """An answer under way.
 
     All mutable state: `_limit`, what a read may take; `_waits_since`, None while nobody reads;
-    `_timer`, which looks after the reader.
+    `_timer`, which looks after the reader; `_stretch`, bytes read since others had their turn.
     """
 
     def __init__(
@@ -138,6 +150,7 @@ class AiohttpResponse:
         self._idle = timeouts.idle
         self._glance = min(_GLANCE, timeouts.first_token, timeouts.idle)
         self._waits_since: float | None = None
+        self._stretch = 0
         self._timer: asyncio.TimerHandle | None = None
         connection = response.connection
         if connection is not None and connection.protocol is not None:
@@ -165,6 +178,10 @@ class AiohttpResponse:
         finally:
             self._waits_since = None
         self._limit = self._idle
+        self._stretch += len(data)
+        if self._stretch > _STRETCH:
+            self._stretch = 0
+            await asyncio.sleep(0)
         return data
 
     async def finish(self) -> None:

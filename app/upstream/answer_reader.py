@@ -18,13 +18,15 @@ from app.protocol.completion import (
     error_in,
 )
 from app.protocol.json_types import JsonObject
+from app.protocol.nesting import is_too_deep
 from app.protocol.sse import EventTooLong, SseDecoder
 from app.protocol.tokens import BYTES_PER_TOKEN
 from app.protocol.usage import Usage
 from app.upstream.errors import ErrorTranslator
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
-"""A whole answer is text; with audio or images inside it may reach some megabytes."""
+"""A whole answer is text; with audio or images inside it may reach some megabytes. There is no such
+end to what is handed on as it comes, since it is not kept."""
 
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _TEXTS = frozenset({"content", "reasoning_content", "reasoning", "refusal"})
@@ -68,6 +70,9 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> list[Chunk]:
         """The chunks that these bytes complete."""
+        self._size += len(data)
+        if self._size > MAX_BODY_BYTES and (self._decoder is None or self._whole is not None):
+            raise self._errors.malformed("sent more than an answer can hold")
         if self._decoder is None:
             return self._begin(data)
         return self._understand(self._decoder, data)
@@ -86,9 +91,6 @@ class AnswerReader:
 
     def _begin(self, data: bytes) -> list[Chunk]:
         """Until the first visible byte tells JSON from events; JSON is kept to its end."""
-        self._size += len(data)
-        if self._size > MAX_BODY_BYTES:
-            raise self._errors.malformed("sent more than an answer can hold")
         if self._body:
             self._body.append(data)
             return []
@@ -105,9 +107,18 @@ class AnswerReader:
     def _understand(self, decoder: SseDecoder, data: bytes) -> list[Chunk]:
         try:
             payloads = decoder.feed(data)
-        except EventTooLong:
-            raise self._errors.malformed("sent an event without an end") from None
+        except EventTooLong as too_long:
+            return self._cut_short(too_long)
         return self._read(payloads) if payloads else []
+
+    def _cut_short(self, too_long: EventTooLong) -> list[Chunk]:
+        chunks = self._read(too_long.before)
+        if self.done:
+            return chunks
+        self._failure, self.done = self._errors.malformed("sent an event without an end"), True
+        if not chunks:
+            raise self._failure from None
+        return chunks
 
     def _read(self, payloads: list[bytes]) -> list[Chunk]:
         chunks: list[Chunk] = []
@@ -144,7 +155,7 @@ class AnswerReader:
             raise self._errors.malformed("sent something that is no JSON", raw) from None
         if type(value) is list and value:
             value = value[0]
-        if type(value) is not dict:
+        if type(value) is not dict or is_too_deep(raw, value):
             raise self._errors.malformed("sent JSON that is no answer", raw)
         if value.get("error") or value.get("object") == "error":
             raise self._errors.inside(error_in(value) or {})

@@ -16,38 +16,41 @@ from app.errors import ConfigError
 from app.interfaces import Abilities, ChatModel, Emit
 from app.protocol.chat import ChatRequest
 from app.protocol.json_types import JsonObject
-from app.record import Price, Step, Target
+from app.record import Step, Target
 from app.upstream.aiohttp_transport import AiohttpTransport
+from app.upstream.egress import Egress, egress_to
 from app.upstream.embeddings import EmbeddingsCall
 from app.upstream.errors import ErrorTranslator
 from app.upstream.httpx_transport import HttpxTransport
 from app.upstream.openai import OpenAICompatible
+from app.upstream.prices import price_of
 from app.upstream.request_body import BodyWriter
-from app.upstream.spec import ModelSpec, UpstreamSpec
+from app.upstream.spec import DeploymentSpec, UpstreamSpec
 from app.upstream.transport import Endpoint, Transport, tls_context
 
 _SHORTEST_SECRET = 6
 
 
 class Transports:
-    """The process's connection pools: one per client library, proxy and CA file.
+    """The process's connection pools: one per client library, proxy, CA file and guard.
 
     All mutable state: the pools opened so far. `only` stands in for all of them.
     """
 
     def __init__(self, only: Transport | None = None) -> None:
         self._only = only
-        self._open: dict[tuple[str, str | None, str | None], Transport] = {}
+        self._open: dict[tuple[str, str | None, str | None, Egress], Transport] = {}
 
     def of(self, name: str, upstream: UpstreamSpec) -> Transport:
         """The pool an upstream's calls share; raises ConfigError if its CA file is unusable."""
         if self._only is not None:
             return self._only
         proxy = upstream.proxy.get_secret_value() if upstream.proxy else None
-        key = (upstream.transport, proxy, upstream.ca_file)
+        egress = egress_to(upstream.base_url, private=upstream.private, is_proxied=bool(proxy))
+        key = (upstream.transport, proxy, upstream.ca_file, egress)
         if key not in self._open:
             kind = AiohttpTransport if upstream.transport == "aiohttp" else HttpxTransport
-            self._open[key] = kind(_trust(name, upstream.ca_file), proxy)
+            self._open[key] = kind(_trust(name, upstream.ca_file), proxy, egress)
         return self._open[key]
 
     async def aclose(self) -> None:
@@ -108,7 +111,7 @@ class Deployment:
 
 def build_deployment(
     name: str,
-    model: ModelSpec,
+    model: DeploymentSpec,
     upstream_name: str,
     upstream: UpstreamSpec,
     transports: Transports,
@@ -124,7 +127,7 @@ def build_deployment(
     if address is None:
         raise ConfigError("the embedded server has no address", path=f"upstreams.{upstream_name}")
     transport = transports.of(upstream_name, upstream)
-    target = Target(name, upstream_name, model.model, _price(model))
+    target = Target(name, upstream_name, model.model, price_of(model, upstream).price)
     headers = _headers(settings)
 
     def endpoint(path: str) -> Endpoint:
@@ -171,7 +174,7 @@ def _headers(settings: UpstreamSpec) -> dict[str, str]:
     return headers
 
 
-def _abilities(model: ModelSpec, settings: UpstreamSpec) -> Abilities:
+def _abilities(model: DeploymentSpec, settings: UpstreamSpec) -> Abilities:
     return Abilities(
         context=model.context,
         max_output=model.max_output,
@@ -179,14 +182,7 @@ def _abilities(model: ModelSpec, settings: UpstreamSpec) -> Abilities:
         audio=settings.audio,
         tools=settings.tools,
         json_schema=settings.json_schema,
-        strength=model.strength,
     )
-
-
-def _price(model: ModelSpec) -> Price | None:
-    if model.price is None:
-        return None
-    return Price(model.price.input, model.price.output, model.price.cached_input)
 
 
 def _secrets(settings: UpstreamSpec) -> tuple[str, ...]:

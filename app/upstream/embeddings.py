@@ -160,6 +160,7 @@ class EmbeddingsCall:
     async def _body(self, response: Response, most: int) -> bytes:
         pieces, size = [], 0
         while data := await response.read():
+            await anyio.lowlevel.checkpoint_if_cancelled()
             pieces.append(data)
             size += len(data)
             if size > most:

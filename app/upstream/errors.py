@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import TypeVar
 
 import orjson
 
 from app.errors import (
+    UpstreamConnectTimeout,
     UpstreamDenied,
     UpstreamError,
     UpstreamMalformed,
@@ -27,6 +29,7 @@ from app.errors import (
 )
 from app.protocol.completion import error_in
 from app.protocol.json_types import JsonObject
+from app.protocol.nesting import is_too_deep
 from app.upstream.error_words import (
     CODES,
     CONTEXT_CODE,
@@ -37,7 +40,13 @@ from app.upstream.error_words import (
     TELLS_CONTEXT,
     TELLS_TEMPLATE,
 )
-from app.upstream.transport import ConnectTimeout, ReadTimeout, TransportError, Unreadable
+from app.upstream.transport import (
+    ConnectTimeout,
+    ReadTimeout,
+    Refused,
+    TransportError,
+    Unreadable,
+)
 
 MAX_DETAIL = 2_000
 _MAX_RETRY_AFTER = 86_400.0
@@ -61,9 +70,12 @@ class ErrorTranslator:
         """A broken connection; `answering`: a good status had come, so an answer was cut."""
         detail = self._detail(str(error))
         if isinstance(error, ConnectTimeout):
-            return UpstreamTimeout(self._says("could not be reached in time"), detail=detail)
+            return UpstreamConnectTimeout(self._says("could not be reached in time"), detail=detail)
         if isinstance(error, ReadTimeout):
             return self.silent(detail)
+        if isinstance(error, Refused):
+            what = "is at an address that the gateway does not connect to"
+            return UpstreamUnavailable(self._says(what), should_retry=False, detail=detail)
         if answering:
             return UpstreamMalformed(self._says("broke off in the middle"), detail=detail)
         if isinstance(error, Unreadable):
@@ -76,18 +88,19 @@ class ErrorTranslator:
 
     def malformed(self, what: str, head: bytes = b"") -> UpstreamMalformed:
         """An answer that is none; `what` completes "Upstream 'x' …"."""
-        return UpstreamMalformed(self._says(what), detail=self._detail(head))
+        return _quoting(UpstreamMalformed(self._says(what), detail=self._detail(head)))
 
     def status(self, status: int, header: Header, body: bytes) -> UpstreamError:
         """An answer with a status other than success; `body` may be cut."""
         error = _error_object(body)
         detail = self._detail(b"HTTP %d: %b" % (status, body))
-        return self._judge(status, error, detail, retry_after(header, datetime.now(UTC)))
+        wait = retry_after(header, datetime.now(UTC))
+        return _quoting(self._judge(status, error, detail, wait))
 
     def inside(self, error: JsonObject) -> UpstreamError:
         """An error object in an answer whose status had promised success."""
         detail = self._detail(b"in the answer: " + orjson.dumps(error))
-        return self._judge(_status_of(error), error, detail, None)
+        return _quoting(self._judge(_status_of(error), error, detail, None))
 
     def _judge(
         self, status: int, error: JsonObject, detail: str, retry: float | None
@@ -148,6 +161,14 @@ class ErrorTranslator:
         return " ".join(text.split())[:MAX_DETAIL]
 
 
+_Error = TypeVar("_Error", bound=UpstreamError)
+
+
+def _quoting(error: _Error) -> _Error:
+    error.quotes = True
+    return error
+
+
 def retry_after(header: Header, now: datetime) -> float | None:
     """Seconds to wait, from `retry-after-ms` or `retry-after` (seconds or an HTTP date).
 
@@ -175,7 +196,7 @@ def _error_object(body: bytes) -> JsonObject:
         return {"message": body[:MAX_DETAIL].decode("utf-8", "replace")}
     if isinstance(parsed, list) and parsed:
         parsed = parsed[0]
-    if not isinstance(parsed, dict):
+    if not isinstance(parsed, dict) or is_too_deep(body, parsed):
         return {}
     return error_in(parsed) or parsed
 

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import anyio
 
+from app.upstream.fake_faults import HALF_HEAD, make_noise, reset
 from app.upstream.fake_log import Asked, Ending, Log
 from app.upstream.fake_wire import Rendered, Write
 
@@ -68,6 +69,8 @@ class Exchange:
     async def _play(self, rendered: Rendered) -> None:
         await self._pause(rendered.pause)
         if rendered.silent:
+            if rendered.half_head:
+                self._transport.write(HALF_HEAD)
             await self._break(rendered)
         start = {"status": rendered.status, "headers": rendered.headers}
         await self._send({"type": "http.response.start", **start})
@@ -115,9 +118,14 @@ class Exchange:
                 await self._wait_at(self._gate())
             case "hang":
                 await self._pause(None)
+            case "cut" if not rendered.silent:
+                raise _Cut  # an unfinished body makes the server close the connection by itself
             case "cut":
-                self._close(silent=rendered.silent)
-                raise _Cut
+                await self._hang_up(lambda transport: transport.abort())
+            case "reset":
+                await self._hang_up(reset)
+            case "noise":
+                await self._hang_up(make_noise)
 
     async def _pause(self, seconds: float | None) -> None:
         # asyncio's own timeout: it costs a third of a cancel scope, and a bench waits here.
@@ -143,12 +151,16 @@ class Exchange:
         if not gate.is_set():
             raise _ClientLeft
 
-    def _close(self, *, silent: bool) -> None:
-        # An unfinished body makes the server close the connection by itself; for a response that
-        # never began it would send a 500, and ASGI has no word for hanging up, so the server's
-        # own transport is asked.
-        if silent:
-            self._receive.__self__.transport.abort()  # type: ignore[attr-defined]  # see above
+    async def _hang_up(self, how: Callable[[asyncio.Transport], None]) -> None:
+        """End the connection in a way ASGI has no word for; the server must not answer after it."""
+        how(self._transport)
+        await self._receive()
+        raise _Cut
+
+    @property
+    def _transport(self) -> asyncio.Transport:
+        transport: asyncio.Transport = self._receive.__self__.transport  # type: ignore[attr-defined]  # uvicorn's cycle
+        return transport
 
 
 def _body(data: bytes, *, more: bool = False) -> Message:

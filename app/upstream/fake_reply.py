@@ -17,7 +17,9 @@ from app.fields import Duration, Spec
 from app.protocol.json_types import JsonObject
 from app.upstream.fake_script import split_words
 
-Then: TypeAlias = Literal["finish", "gate", "hang", "cut", "end", "error", "garbage"]
+Then: TypeAlias = Literal[
+    "finish", "gate", "hang", "cut", "reset", "noise", "end", "half", "error", "garbage"
+]
 UsagePlace: TypeAlias = Literal["asked", "end", "finish", "choice", "every", "none"]
 
 
@@ -30,8 +32,11 @@ class Reply(Spec):
 
     What happens when `after` events are out (-1: before the headers, so nothing is), by `then`:
     `finish` goes on to the end · `gate` goes on when the test says so · `hang` says nothing more ·
-    `cut` closes the connection · `end` closes the body neatly, without finish reason or `[DONE]` ·
-    `error` sends an error object with status 200 and ends · `garbage` sends broken JSON and ends.
+    `cut` closes the connection · `reset` breaks it off with a TCP reset · `noise` sends bytes that
+    are no HTTP and closes · `end` closes the body neatly, without finish reason or `[DONE]` ·
+    `half` does the same in the middle of an event · `error` sends an error object with status 200
+    and ends · `garbage` sends broken JSON and ends. `half_head`: with `after` -1, half the headers
+    are out when it happens.
     """
 
     text: str = "An answer."
@@ -52,11 +57,16 @@ class Reply(Spec):
     code: str | None = Field(None, description="the code of an error body")
     message: str = Field("scripted failure", description="the message of an error body")
     body: str | None = Field(None, description="a body instead of any answer, such as HTML")
-    content_type: str = Field("text/html; charset=utf-8", description="of `body`")
+    content_type: str | None = Field(None, description="a wrong one; default of `body`: text/html")
+    flood: Literal["none", "gzip", "line"] = Field(
+        "none", description="instead of any answer: a gzip bomb, or one line without an end"
+    )
+    megabytes: int = Field(50, ge=1, le=16_384, description="of `flood`, unpacked")
     strict_roles: bool = Field(default=False, description="400 for two user messages in a row")
 
     after: int = Field(0, ge=-1)
     then: Then = "finish"
+    half_head: bool = False
 
     done: bool = Field(default=True, description="send [DONE]")
     newline: Literal["lf", "crlf", "cr"] = "lf"

@@ -9,15 +9,22 @@ from typing import Literal, TypeAlias
 import orjson
 
 from app.protocol.json_types import JsonObject
+from app.upstream.fake_flood import endless_line, gzip_bomb
 from app.upstream.fake_reply import Reply
 from app.upstream.fake_script import Script
 
 HeaderList: TypeAlias = list[tuple[bytes, bytes]]
-Break: TypeAlias = Literal["none", "gate", "hang", "cut"]
+Break: TypeAlias = Literal["none", "gate", "hang", "cut", "reset", "noise"]
 
 IDENTITY = {"id": "chatcmpl-fake", "created": 1_700_000_000}
 NEWLINES = {"lf": b"\n", "crlf": b"\r\n", "cr": b"\r"}
-BREAKS: dict[str, Break] = {"gate": "gate", "hang": "hang", "cut": "cut"}
+BREAKS: dict[str, Break] = {
+    "gate": "gate",
+    "hang": "hang",
+    "cut": "cut",
+    "reset": "reset",
+    "noise": "noise",
+}
 GARBAGE = b'{"choices": [{"delta": {"content": "'
 
 
@@ -44,7 +51,7 @@ class Write:
 class Rendered:
     """A response: `pause` in seconds, headers, `opening`, the break, `rest`.
 
-    `silent`: the break comes before the headers.
+    `silent`: the break comes before the headers; `half_head`: in the middle of them.
     """
 
     status: int
@@ -54,12 +61,15 @@ class Rendered:
     rest: Sequence[Write] = ()
     break_: Break = "none"
     silent: bool = False
+    half_head: bool = False
 
 
 def render(reply: Reply, shape: Shape) -> Rendered:
     """The response to a request of this shape."""
+    if reply.flood != "none":
+        return _flood(reply, shape)
     if reply.body is not None:
-        return _body(reply, reply.body.encode(), reply.content_type)
+        return _body(reply, reply.body.encode(), "text/html; charset=utf-8")
     if reply.status >= 400:  # noqa: PLR2004 - where HTTP's errors begin
         return _body(reply, orjson.dumps(error_body(reply.message, reply.code)))
     return _stream(reply, shape) if shape.stream else _body(reply, _completion(reply, shape))
@@ -76,18 +86,35 @@ def _response(
     if reply.retry_after is not None:
         headers.append((b"retry-after", reply.retry_after.encode()))
     break_ = BREAKS.get(reply.then, "none")
-    return Rendered(reply.status, headers, reply.first, opening, rest, break_, reply.after < 0)
+    silent = reply.after < 0
+    return Rendered(
+        reply.status, headers, reply.first, opening, rest, break_, silent, reply.half_head
+    )
+
+
+def _flood(reply: Reply, shape: Shape) -> Rendered:
+    headers = [(b"content-type", _type(reply, "text/event-stream"))]
+    begin = b"data: " + GARBAGE if shape.stream else GARBAGE
+    if reply.flood == "gzip":
+        headers.append((b"content-encoding", b"gzip"))
+        parts = gzip_bomb(begin, reply.megabytes)
+    else:
+        parts = endless_line(begin, reply.megabytes)
+    return _response(reply, headers, (), [Write(0, part, 0) for part in parts])
 
 
 def _body(reply: Reply, body: bytes, content_type: str = "application/json") -> Rendered:
     half = len(body) // 2
     if reply.then == "error":
         body = orjson.dumps(error_body(reply.message, reply.code))
-    elif reply.then in {"end", "garbage"}:
+    elif reply.then in {"end", "half", "garbage"}:
         body = body[:half]
     if reply.then == "finish" or reply.after < 0:
         half = 0
-    headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(body))]
+    length = (b"content-length", b"%d" % len(body))
+    headers = [(b"content-type", _type(reply, content_type)), length]
+    if reply.split and not half:
+        return _response(reply, headers, (), _split(reply, body))
     opening = [Write(0, body[:half], 0)] if half else []
     pause = reply.every * max(len(reply.words) - 1, 0)
     return _response(reply, headers, opening, [Write(pause, body[half:])])
@@ -132,9 +159,11 @@ def _stream(reply: Reply, shape: Shape) -> Rendered:
         rest = [b"data: " + GARBAGE + 2 * NEWLINES[reply.newline]]
     elif reply.then == "end":
         rest = []
+    elif reply.then == "half":
+        rest = [event[: len(event) // 2] for event in rest[:1]]
     if reply.then not in BREAKS:
         opening, rest = [], opening + rest
-    headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+    headers = [(b"content-type", _type(reply, "text/event-stream; charset=utf-8"))]
     return _response(reply, headers, _writes(reply, opening), _writes(reply, rest))
 
 
@@ -142,12 +171,19 @@ def _writes(reply: Reply, events: Sequence[bytes]) -> list[Write]:
     if not events:
         return []
     if reply.split:
-        data = b"".join(events)
-        parts = [data[at : at + reply.split] for at in range(0, len(data), reply.split)]
-        return [Write(reply.every if n else 0, part, 0) for n, part in enumerate(parts)]
+        return _split(reply, b"".join(events))
     if reply.joined and not reply.every:
         return [Write(0, b"".join(events), len(events))]
     return [Write(reply.every if n else 0, event) for n, event in enumerate(events)]
+
+
+def _split(reply: Reply, data: bytes) -> list[Write]:
+    parts = [data[at : at + reply.split] for at in range(0, len(data), reply.split)]
+    return [Write(reply.every if n else 0, part, 0) for n, part in enumerate(parts)]
+
+
+def _type(reply: Reply, right: str) -> bytes:
+    return (right if reply.content_type is None else reply.content_type).encode()
 
 
 def _event(reply: Reply, value: JsonObject | None) -> bytes:

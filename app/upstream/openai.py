@@ -26,6 +26,9 @@ from app.upstream.user_turns import ends_in_two, may_be_refused, merged
 HOPS_HEADER = "x-moa-hops"
 MAX_ERROR_BYTES = 64 * 1024
 ERROR_BODY_SECONDS = 5.0
+_LOOK_UP = 8
+"""Reads after which a cancellation is looked for: one whose data is there never waits, and only who
+waits can be cancelled."""
 _SUCCESS = range(200, 300)
 
 
@@ -139,9 +142,12 @@ class OpenAICompatible:
     ) -> None:
         """Hand on what arrives, read by read, until `[DONE]` or the end of the body."""
         reader, call = attempt.reader, attempt.call
-        data = b"-"
+        data, reads = b"-", 0
         while data:
             data = b"" if reader.done else await self._next(response, reader)
+            reads += 1
+            if not reads % _LOOK_UP:
+                await anyio.lowlevel.checkpoint_if_cancelled()
             batch = reader.feed(data) if data else reader.end()
             if batch:
                 if call.first_token is None:

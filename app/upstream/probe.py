@@ -15,7 +15,7 @@ import anyio
 import orjson
 
 from app.upstream.deployment import Deployment
-from app.upstream.transport import ConnectTimeout, NotConnected, Response, TransportError
+from app.upstream.transport import ConnectTimeout, NotConnected, Refused, Response, TransportError
 
 PROBE_SECONDS = 10.0
 WARM_SECONDS = 5.0
@@ -37,6 +37,7 @@ class Probe:
     credentials: bool | None
     listed: bool | None
     says: str
+    upstream_model: str = ""
 
     @property
     def is_usable(self) -> bool:
@@ -77,7 +78,7 @@ async def warm_up(deployments: Iterable[Deployment], *, deadline: float = WARM_S
     One request per connection, all at once, so that none can use another's. What fails is left
     to the first call that needs it; after `deadline` seconds the start goes on.
     """
-    upstreams = {each.target.upstream: each for each in deployments if each.warm}
+    upstreams = {(each.target.upstream, each.address): each for each in deployments if each.warm}
     with anyio.move_on_after(deadline):
         async with anyio.create_task_group() as tasks:
             for deployment in upstreams.values():
@@ -113,6 +114,8 @@ async def _body(response: Response) -> bytes:
 
 def _cause(error: TransportError) -> str:
     """What went wrong, in words; a client library wraps the system's error more than once."""
+    if isinstance(error, Refused):
+        return str(error)
     for each in _chain(error):
         if isinstance(each, OSError) and each.errno == errno.ECONNREFUSED:
             return "connection refused"
@@ -140,7 +143,8 @@ def _found(
     listed: bool | None = None,
 ) -> Probe:
     target = deployment.target
-    return Probe(target.model, target.upstream, reachable, credentials, listed, says)
+    known = (reachable, credentials, listed, says, target.upstream_model)
+    return Probe(target.model, target.upstream, *known)
 
 
 def _ids(body: bytes) -> list[str]:

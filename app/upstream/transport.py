@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Mapping
 from typing import ClassVar, Protocol
 
+from app.upstream.egress import REFUSED
 from app.upstream.spec import Timeouts
 
 KEEP_ALIVE = 90.0
@@ -33,6 +34,10 @@ class TransportError(Exception):
 
 class NotConnected(TransportError):
     """No connection: refused, unknown host, TLS, proxy."""
+
+
+class Refused(NotConnected):
+    """No connection: the guard refuses the address, see `app.upstream.egress`."""
 
 
 class ConnectTimeout(TransportError):
@@ -118,6 +123,11 @@ def translated(
 
     `text` stands for the error's own words where those tell too much.
     """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno == REFUSED:
+            return Refused(str(cause.strerror))
+        cause = cause.__cause__
     said = f"{type(error).__name__}: {error if text is None else text}"
     for theirs, ours in kinds.items():
         if isinstance(error, theirs):

@@ -8,15 +8,18 @@ import anyio
 import orjson
 import pytest
 
+from app.api.errors import log_failure
 from app.errors import (
     DeadlineExceeded,
     GraphFailed,
     NodeFailure,
     Overloaded,
+    StoreUnavailable,
     UpstreamDenied,
     UpstreamRateLimited,
     UpstreamRejected,
 )
+from app.upstream.errors import ErrorTranslator
 from app.upstream.fake import FakeModel, Script
 
 CHAT = "/v1/chat/completions"
@@ -220,3 +223,15 @@ async def test_a_request_that_a_shutdown_cuts_off_may_be_tried_again(serve, wire
     assert request.response_headers["retry-after"] == "1"
     assert orjson.loads(request.text)["error"]["code"] == "overloaded"
     assert model.calls[0].cancelled
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+def test_an_upstreams_own_words_are_logged_to_debug_only(caplog, level) -> None:
+    body = b'{"error": {"message": "your prompt was: my diary"}}'
+    quoting = ErrorTranslator("up").status(500, lambda _: None, body)
+    caplog.set_level(level, "moa.error")
+    log_failure("req", quoting, quoting)
+    log_failure("req", StoreUnavailable("Away.", detail="connection refused"), quoting)
+    logged = str([record.fields for record in caplog.records])
+    assert ("my diary" in logged) is (level == logging.DEBUG)
+    assert "connection refused" in logged

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 from fastapi import FastAPI
 
+from app.access.keyring import KeyRing
 from app.access.keys import StaticKeys
 from app.api.application import build_application
 from app.api.paths import OPEN_PATHS
@@ -20,7 +21,7 @@ def document() -> JsonObject:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
-    app = build_application(lifespan, keys=StaticKeys(()), max_body=1024, insecure=False)
+    app = build_application(lifespan, keys=KeyRing(StaticKeys(())), max_body=1024, insecure=False)
     return app.openapi()
 
 

@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import anyio
 import pytest
 from fastapi import FastAPI
 
@@ -76,3 +77,16 @@ async def test_a_worker_finds_its_settings_in_its_environment(tmp_path, monkeypa
             logging.getLogger(name).propagate = True
             logging.getLogger(name).setLevel(logging.NOTSET)
         logging.getLogger("uvicorn.access").disabled = False
+
+
+@pytest.mark.parametrize("watched", [True, False])
+async def test_the_files_are_watched_while_it_runs_unless_that_is_switched_off(tmp_path, watched):
+    chosen = settings(tmp_path, CONFIG).model_copy(update={"watch_config": watched})
+    app = create_app(chosen, environ={})
+    async with app.router.lifespan_context(app):
+        assert _is_watching() is watched
+    assert not _is_watching()
+
+
+def _is_watching() -> bool:
+    return any("reload.watch" in (task.name or "") for task in anyio.get_running_tasks())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeAlias
 
@@ -12,6 +12,7 @@ from typer.testing import CliRunner, Result
 
 from app.cli import app
 from app.upstream.fake_server import FakeUpstream
+from tests.cli.serving import Serve, serving
 
 Moa: TypeAlias = Callable[..., Result]
 
@@ -60,3 +61,10 @@ def moa() -> Moa:
         return runner.invoke(app, [str(argument) for argument in arguments], input=stdin)
 
     return run
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Serve]:
+    """`serve(*arguments, **variables)`: `moa serve` in a process of its own, listening."""
+    with serving(tmp_path) as start:
+        yield start

@@ -170,3 +170,69 @@ def test_an_upstream_that_is_not_there_is_told_once_and_whole(
     assert "probe: NO: fake: connection refused at http://127.0.0.1:9/v1 (a, b)" in (
         result.stdout.splitlines()
     )
+
+
+POOL = """\
+  two:
+    deployments: [{{upstream: fake, model: a-1}}, {{upstream: fake, model: {second}}}]
+    price: {{input: 3, output: 6}}
+    fallback: [b]
+graphs:
+"""
+
+
+def with_pool(config: Path, second: str = "b-1") -> None:
+    text = config.read_text().replace("graphs:\n", POOL.format(second=second))
+    config.write_text(text.replace("aggregator: a", "aggregator: two"))
+
+
+def test_a_pool_is_told_with_its_deployments_and_fallbacks(moa: Moa, config: Path) -> None:
+    with_pool(config)
+    result = moa("check", config)
+    assert "models: a, b, two (2 deployments, else b)" in result.stdout.splitlines()
+    # a and b: 1000 + 2 x 500 each; two, with two references: 3 x 2000 + 6 x 500
+    assert "a typical request: $0.013 " in result.stdout
+    found = orjson.loads(moa("check", config, "--json").stdout)
+    assert found["models"] == ["a", "b", "two"]
+    assert found["pools"][2] == {
+        "name": "two",
+        "deployments": ["fake/a-1", "fake/b-1"],
+        "retries": 2,
+        "hedged": False,
+        "fallback": ["b"],
+        "prices": [
+            {
+                "deployment": f"fake/{model}",
+                "source": "config",
+                "usd_per_million": {"input": 3.0, "output": 6.0, "cached_input": None},
+            }
+            for model in ("a-1", "b-1")
+        ],
+        "warnings": [],
+    }
+
+
+def test_a_pool_is_warned_of_like_a_graph(moa: Moa, config: Path) -> None:
+    with_pool(config)
+    config.write_text(config.read_text().replace("fallback: [b]", "retries: 0"))
+    assert "warning: two has 2 deployments and no retries" in moa("check", config).stdout
+    assert moa("check", config, "--strict").exit_code == 1
+
+
+def test_every_deployment_of_a_pool_is_probed(
+    moa: Moa, config: Path, fake_upstream: FakeUpstream
+) -> None:
+    fake_upstream.replies |= {"a-1": Reply(), "b-1": Reply()}
+    with_pool(config, second="c-1")
+    result = moa("check", config, "--probe")
+    assert result.exit_code == 2
+    lines = result.stdout.splitlines()
+    assert "probe: ok: fake: lists the model (a, b, two[0])" in lines
+    assert "probe: NO: fake: does not list the model (two[1])" in lines
+    probes = orjson.loads(moa("check", config, "--probe", "--json").stdout)["probes"]
+    assert [(each["model"], each["upstream_model"], each["listed"]) for each in probes] == [
+        ("a", "a-1", True),
+        ("b", "b-1", True),
+        ("two", "a-1", True),
+        ("two", "c-1", False),
+    ]

@@ -3,83 +3,23 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
 import httpx
 import pytest
 
 from app.cli.serve import is_loopback
 from app.upstream.fake_server import FakeUpstream, Reply
-
-PATIENCE = 60.0
-COMMAND = (sys.executable, "-m", "app", "serve")
+from tests.cli.serving import COMMAND, PATIENCE, Serve, until_closed
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - on a free port, for a moment
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-
-
-@dataclass
-class Server:
-    """A running server; `lines` is what it printed up to the command to try."""
-
-    process: subprocess.Popen[str]
-    lines: list[str]
-
-    @property
-    def url(self) -> str:
-        found = re.search(r"http://\S+:\d+", self.lines[0])
-        assert found is not None
-        return found[0]
-
-    def ask(self, model: str = "duo") -> httpx.Response:
-        body = {"model": model, "messages": [{"role": "user", "content": "hello"}]}
-        return httpx.post(f"{self.url}/v1/chat/completions", json=body, timeout=PATIENCE)
-
-    def stop(self, number: signal.Signals) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE)
-
-
-Serve: TypeAlias = Callable[..., Server]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
-    """Start a server on a free port and wait until it says that it listens."""
-    with ExitStack() as stack:
-
-        def start(*arguments: object, **environ: str) -> Server:
-            log = stack.enter_context((tmp_path / "log").open("w"))
-            process = subprocess.Popen(  # noqa: S603 - our own command
-                [*COMMAND, "--port", "0", *map(str, arguments)],
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                env={**os.environ, **environ},
-            )
-            stack.enter_context(process)
-            stack.callback(process.kill)
-            assert process.stdout is not None
-            lines: list[str] = []
-            while not lines or not lines[-1].startswith("curl "):
-                line = process.stdout.readline()
-                assert line, (tmp_path / "log").read_text()
-                lines.append(line.rstrip("\n"))
-            return Server(process, lines)
-
-        yield start
 
 
 def refused(*arguments: object, **environ: str) -> str:
@@ -104,6 +44,7 @@ def test_it_says_where_it_listens_what_it_serves_and_how_to_ask(
     server = serve("--config", config)
     assert server.lines[1:-1] == [
         "access: open mode: no key is set, so programs on this machine may call, nobody else",
+        "keys: no virtual keys; `moa keys create NAME` makes one; from then on a key is needed",
         f"config: {config}",
         "chosen: Named on the command line.",
         "left out: gone (A_KEY_NOBODY_SET is not set), with 1 model",
@@ -172,7 +113,7 @@ def test_a_request_under_way_is_finished_before_the_end(
         lines = response.iter_lines()
         next(lines)
         server.process.send_signal(signal.SIGTERM)
-        _until_closed(server.url)
+        until_closed(server.url)
         fake_upstream.open_gate()
         assert [line for line in lines if line][-1] == "data: [DONE]"
     assert server.process.wait(PATIENCE) == 0
@@ -189,7 +130,7 @@ def test_a_second_interrupt_ends_it_at_once_and_says_what_was_cut(
         lines = response.iter_lines()
         next(lines)
         server.process.send_signal(signal.SIGINT)
-        _until_closed(server.url)
+        until_closed(server.url)
         assert server.stop(signal.SIGINT) == 0
     log = (tmp_path / "log").read_text()
     assert "stopped with 1 request unfinished" in log
@@ -254,14 +195,3 @@ def test_an_embedded_model_that_cannot_start_is_refused(config: Path, tmp_path: 
 )
 def test_what_counts_as_this_machine(host: str, *, expected: bool) -> None:
     assert is_loopback(host) is expected
-
-
-def _until_closed(url: str) -> None:
-    """Wait until new connections are refused, as they are once the drain has begun."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        try:
-            httpx.get(f"{url}/health/live")
-        except httpx.TransportError:
-            return
-    raise TimeoutError("the server still accepts connections")

@@ -131,3 +131,65 @@ def test_whoever_routes_to_it_or_compares_with_it_is_left_out_too(folder, graph)
     text = TEXT.replace("aliases:", f"  more: {graph}\naliases:")
     assert "more" in folder.load(text, {"THERE_KEY": "k"}).config.graphs
     assert "more" not in folder.load(text).config.graphs
+
+
+POOLS = """
+upstreams:
+  here: {base_url: https://here.example}
+  there: {base_url: https://there.example, api_key: "${THERE_KEY}", optional: true}
+models:
+  mixed:
+    deployments:
+      - {upstream: there, model: t, api_key: "${OTHER_KEY}"}
+      - {upstream: here, model: h}
+      - {upstream: there, model: u}
+    hedge: on
+    fallback: [spare, t, last]
+  t: {deployments: [{upstream: there, model: t}, {upstream: there, model: u}]}
+  spare: {upstream: here, model: s, fallback: [t]}
+  last: {upstream: here, model: l}
+graphs:
+  uses: {layers: [{proposers: [mixed, spare]}], aggregator: mixed}
+  needs: {layers: [{proposers: [mixed]}], aggregator: t}
+"""
+
+
+def test_of_a_pool_only_the_missing_deployments_and_fallbacks_are_left_out(folder):
+    config = folder.load(POOLS).config
+    mixed = config.models["mixed"]
+    assert [entry.model for entry in mixed.entries()] == ["h"]
+    assert mixed.fallback == ("spare", "last")
+    assert mixed.hedge_over(config.upstreams) is None
+    assert config.models["spare"].fallback == ()
+
+
+def test_a_pool_goes_with_its_last_deployment_and_takes_its_graphs_along(folder):
+    config = folder.load(POOLS).config
+    assert set(config.models) == {"mixed", "spare", "last"}
+    assert set(config.graphs) == {"uses"}
+
+
+def test_what_goes_of_pools_is_counted_in_the_one_sentence(folder):
+    assert folder.load(POOLS).left_out == (
+        (
+            "Left out there (THERE_KEY is not set), "
+            "with 2 deployments, 1 model, 1 graph and 2 fallbacks"
+        ),
+    )
+
+
+def test_with_its_variable_a_pool_is_whole(folder):
+    loaded = folder.load(POOLS, {"THERE_KEY": "k", "OTHER_KEY": "o"})
+    assert len(loaded.config.models["mixed"].entries()) == 3
+    assert loaded.config.models["mixed"].fallback == ("spare", "t", "last")
+    message = folder.refusal(POOLS, {"THERE_KEY": "k"})
+    assert "models.mixed.deployments[0].api_key: the environment variable OTHER_KEY" in message
+
+
+def test_what_serves_two_missing_upstreams_is_put_down_to_the_first(folder):
+    text = POOLS.replace("models:", '  far: {base_url: "${FAR}", optional: true}\nmodels:', 1)
+    text = text.replace("here, model: h}", "far, model: h}")
+    assert folder.load(text).left_out == (
+        "Left out there (THERE_KEY is not set), with 2 models, 2 graphs and 1 fallback",
+        "Left out far (FAR is not set)",
+    )

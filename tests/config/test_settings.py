@@ -147,3 +147,19 @@ def test_settings_never_change():
 
 def test_every_setting_has_a_description():
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_two_addresses_have_no_prefix_and_are_secret():
+    settings = load_settings({"DATABASE_URL": f"sqlite:///{SECRET}", "REDIS_URL": "redis://r"})
+    assert settings.database_url.get_secret_value() == f"sqlite:///{SECRET}"
+    assert settings.redis_url.get_secret_value() == "redis://r"
+    assert SECRET not in repr(settings)
+    assert "did you mean DATABASE_URL?" in unknown_settings({"MOA_DATABASE_URL": "x"})[0]
+
+
+def test_a_dead_store_and_unknown_prices_have_declared_modes():
+    settings = load_settings({})
+    assert (settings.on_store_failure, settings.unknown_price) == ("closed", "allow")
+    assert settings.require_keys is False
+    assert "MOA_ON_STORE_FAILURE" in refused(MOA_ON_STORE_FAILURE="ajar")
+    assert "short" not in refused(MOA_KEY_PEPPER="short")

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from app import errors
+from app.access.keyring import KeyRing
 from app.access.keys import StaticKeys
 from app.api.application import build_application
 from app.errors import GraphFailed, MoaError, UpstreamRejected
@@ -100,7 +101,7 @@ def test_the_api_lists_every_address() -> None:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
-    app = build_application(lifespan, keys=StaticKeys(()), max_body=1024, insecure=False)
+    app = build_application(lifespan, keys=KeyRing(StaticKeys(())), max_body=1024, insecure=False)
     page = (ROOT / "docs/api.md").read_text()
     addresses = [
         f"{method.upper()} {path}".replace("{name}", "{id}")

@@ -241,3 +241,35 @@ def test_06_merges_samples_of_one_model(tmp_path: Path, fake_upstream: FakeUpstr
 @pytest.mark.parametrize("name", ["05-judge-and-vote", "06-self-moa"])
 def test_05_and_06_are_advised_against_by_nothing(name: str) -> None:
     run(sys.executable, "-m", "app", "check", "--strict", f"examples/{name}/graph.yaml")
+
+
+@needs_curl
+def test_07_does_with_each_pool_what_its_page_says(
+    tmp_path: Path, fake_upstream: FakeUpstream
+) -> None:
+    folder = EXAMPLES / "07-pool-and-faults"
+    config = over_the_fake(folder / "gateway.yaml", tmp_path, fake_upstream)
+    with serving(config) as address:
+        printed = run("sh", str(folder / "ask.sh"), GATEWAY_URL=address).stdout
+    _, *parts = re.split(r"\n=== ", printed)
+    answers = [tuple(part.split("\n", 1)) for part in parts]
+    statuses = [(name, text.split()[1]) for name, text in answers]
+    told = dict(answers)
+    assert statuses == [
+        ("spread", "200"),
+        ("keyed", "200"),
+        ("rescued", "200"),
+        ("resting", "502"),
+        ("resting", "502"),
+        ("resting", "503"),
+        ("broken", "200"),
+        ("panel", "200"),
+    ]
+    assert [name for name, text in answers if "x-moa-degraded" in text] == ["rescued"]
+    assert "x-moa-degraded: fallback\n" in told["rescued"]
+    assert re.search(r"^retry-after: (29|30)$", told["resting"], re.MULTILINE)
+    assert told["broken"].strip().splitlines()[-1].startswith('data: {"error":')
+    asked = Counter(entry.body["model"].partition("&")[0] for entry in fake_upstream.log.entries)
+    assert asked["first?status=500"] == asked["keyed?status=429"] == asked["down?status=500"] == 1
+    assert asked["down?status=503"] == 2
+    assert asked["broken?tokens=20"] == 1

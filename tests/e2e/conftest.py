@@ -22,7 +22,7 @@ from app.upstream.fake_server import FakeUpstream
 PATIENCE = 10.0
 CONFIG = """
 upstreams:
-  fake: {base_url: BASE, api_key: sk-planted-upstream-key}
+  fake: {base_url: BASE, api_key: sk-planted-upstream-key, retries: 0, breaker: off}
 models:
   plain: {upstream: fake, model: plain-up}
   first: {upstream: fake, model: first-up}
@@ -91,12 +91,14 @@ def running(app: Any, upstream: FakeUpstream) -> Iterator[Gateway]:
 def gateway_with(
     fake_upstream: FakeUpstream, tmp_path: Path
 ) -> Callable[..., AbstractContextManager[Gateway]]:
-    """`gateway_with(**settings)`: a gateway for one test."""
+    """`gateway_with(text, **settings)`: a gateway for one test, with a configuration of its own."""
     file = tmp_path / "gateway.yaml"
     file.write_text(CONFIG.replace("BASE", fake_upstream.base_url))
 
     @contextmanager
-    def started(**settings: Any) -> Iterator[Gateway]:
+    def started(text: str = CONFIG, **settings: Any) -> Iterator[Gateway]:
+        if text is not CONFIG:
+            file.write_text(text.replace("BASE", fake_upstream.base_url))
         app = create_app(Settings.read({}, config=file, **settings), environ={})
         with running(app, fake_upstream) as gateway:
             yield gateway
@@ -120,3 +122,12 @@ def gateway(_shared: Gateway, fake_upstream: FakeUpstream) -> Gateway:
     """A gateway with default settings, shared by the tests of a module; the upstream is as new."""
     assert _shared.upstream is fake_upstream
     return _shared
+
+
+@pytest.fixture
+def own_gateway(
+    gateway_with: Callable[..., AbstractContextManager[Gateway]],
+) -> Iterator[Gateway]:
+    """A gateway for one test: what it learns of its upstream would trouble the others."""
+    with gateway_with() as gateway:
+        yield gateway

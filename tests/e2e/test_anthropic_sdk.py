@@ -234,19 +234,19 @@ def test_wrong_requests_are_the_sdks_own_errors(gateway, changes, error, kind, s
     ],
 )
 @pytest.mark.parametrize("stream", [True, False])
-def test_failures_before_the_first_token_are_statuses(gateway, reply, error, expected, stream):
-    gateway.upstream.replies["plain-up"] = reply
-    with client_of(gateway) as client, pytest.raises(error) as caught:
+def test_failures_before_the_first_token_are_statuses(own_gateway, reply, error, expected, stream):
+    own_gateway.upstream.replies["plain-up"] = reply
+    with client_of(own_gateway) as client, pytest.raises(error) as caught:
         list(client.messages.create(**ASK, stream=stream))
 
     assert (caught.value.status_code, caught.value.type) == expected
     assert "sk-planted" not in caught.value.response.text
 
 
-def test_the_sdk_waits_as_long_as_the_upstream_asked_and_tries_again(gateway):
+def test_the_sdk_waits_as_long_as_the_upstream_asked_and_tries_again(own_gateway):
     replies = iter([Reply(status=429, retry_after="0"), Reply(text="at last")])
-    gateway.upstream.replies["plain-up"] = lambda _: next(replies)
-    with client_of(gateway, max_retries=1) as client:
+    own_gateway.upstream.replies["plain-up"] = lambda _: next(replies)
+    with client_of(own_gateway, max_retries=1) as client:
         message = client.messages.create(**ASK)
 
     assert message.content[0].text == "at last"

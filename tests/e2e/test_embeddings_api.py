@@ -98,9 +98,9 @@ def test_what_cannot_be_done_is_refused(gateway, wrong, status, param):
         (answering(["x"]), 502),
     ],
 )
-def test_what_an_upstream_does_wrong_is_an_error(gateway, reply, status):
-    gateway.upstream.replies["plain-up"] = reply
-    with gateway.openai() as client, pytest.raises(openai.APIStatusError) as caught:
+def test_what_an_upstream_does_wrong_is_an_error(own_gateway, reply, status):
+    own_gateway.upstream.replies["plain-up"] = reply
+    with own_gateway.openai() as client, pytest.raises(openai.APIStatusError) as caught:
         client.embeddings.create(model="plain", input="a")
 
     assert caught.value.status_code == status

@@ -168,18 +168,21 @@ def test_its_body_and_headers_say_the_same_to_everybody(
 )
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_upstream_is_asked_again_only_where_nothing_was_billed_and_it_may_help(
-    gateway: Gateway,
+    own_gateway: Gateway,
     reply: Reply,
     status: int,
     calls: int,
     stream: bool,  # noqa: FBT001 - a case
 ) -> None:
-    gateway.upstream.replies["plain-up"] = reply
-    with gateway.openai(max_retries=1) as client, pytest.raises(openai.APIStatusError) as caught:
+    own_gateway.upstream.replies["plain-up"] = reply
+    with (
+        own_gateway.openai(max_retries=1) as client,
+        pytest.raises(openai.APIStatusError) as caught,
+    ):
         client.chat.completions.create(**ASK, stream=stream)
 
     assert caught.value.status_code == status
-    assert len(gateway.upstream.log.entries) == calls
+    assert len(own_gateway.upstream.log.entries) == calls
 
 
 def test_a_fan_out_that_was_billed_is_not_paid_twice(gateway: Gateway) -> None:
@@ -205,13 +208,13 @@ def test_a_gateway_that_calls_itself_is_not_asked_again(gateway: Gateway) -> Non
     assert response.headers["x-should-retry"] == "false"
 
 
-def test_the_sdk_waits_as_long_as_it_is_told(gateway: Gateway) -> None:
-    gateway.upstream.replies["plain-up"] = Reply(status=429, retry_after="1")
+def test_the_sdk_waits_as_long_as_it_is_told(own_gateway: Gateway) -> None:
+    own_gateway.upstream.replies["plain-up"] = Reply(status=429, retry_after="1")
     started = time.monotonic()
-    with gateway.openai(max_retries=1) as client, pytest.raises(openai.RateLimitError):
+    with own_gateway.openai(max_retries=1) as client, pytest.raises(openai.RateLimitError):
         client.chat.completions.create(**ASK)
 
-    first, second = gateway.upstream.log.entries
+    first, second = own_gateway.upstream.log.entries
     assert second.started - first.started >= 1
     assert time.monotonic() - started < 5
 

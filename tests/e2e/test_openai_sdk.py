@@ -124,19 +124,19 @@ def test_wrong_requests_are_the_sdks_own_errors(gateway, changes, error, stream)
     ],
 )
 @pytest.mark.parametrize("stream", [True, False])
-def test_failures_before_the_first_token_are_statuses(gateway, reply, error, status, stream):
-    gateway.upstream.replies["plain-up"] = reply
-    with gateway.openai() as client, pytest.raises(error) as caught:
+def test_failures_before_the_first_token_are_statuses(own_gateway, reply, error, status, stream):
+    own_gateway.upstream.replies["plain-up"] = reply
+    with own_gateway.openai() as client, pytest.raises(error) as caught:
         list(client.chat.completions.create(**ASK, stream=stream))
 
     assert caught.value.status_code == status
     assert "sk-planted" not in caught.value.response.text
 
 
-def test_the_sdk_waits_as_long_as_the_upstream_asked_and_tries_again(gateway):
+def test_the_sdk_waits_as_long_as_the_upstream_asked_and_tries_again(own_gateway):
     replies = iter([Reply(status=429, retry_after="0"), Reply(text="at last")])
-    gateway.upstream.replies["plain-up"] = lambda _: next(replies)
-    with gateway.openai(max_retries=1) as client:
+    own_gateway.upstream.replies["plain-up"] = lambda _: next(replies)
+    with own_gateway.openai(max_retries=1) as client:
         answer = client.chat.completions.create(**ASK)
 
     assert answer.choices[0].message.content == "at last"

@@ -202,9 +202,9 @@ def test_wrong_requests_are_the_sdks_own_errors(gateway, changes, error, param, 
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_failures_before_the_first_token_are_statuses(gateway, stream):
-    gateway.upstream.replies["plain-up"] = Reply(status=429, retry_after="2")
-    with gateway.openai() as client, pytest.raises(openai.RateLimitError):
+def test_failures_before_the_first_token_are_statuses(own_gateway, stream):
+    own_gateway.upstream.replies["plain-up"] = Reply(status=429, retry_after="2")
+    with own_gateway.openai() as client, pytest.raises(openai.RateLimitError):
         list(client.responses.create(**ASK, stream=stream))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
-from app.engine.caps import Cap, short_of
+from app.caps import Cap, short_of
 from app.engine.graph import Turn, Writer
 from app.engine.graph_model import GraphModel
 from app.errors import CapReached, DeadlineExceeded, GraphFailed, UpstreamUnavailable

@@ -14,6 +14,7 @@ from app.errors import (
     NodeFailure,
     NodeSkipped,
     Overloaded,
+    UpstreamBusy,
     UpstreamDenied,
     UpstreamEmpty,
     UpstreamMalformed,
@@ -71,6 +72,7 @@ def failed(*errors: MoaError, billed: bool = False) -> GraphFailed:
         ([InternalError("Oops.")], 502),
         ([SKIPPED], 502),
         ([Overloaded("Full.")], 503),
+        ([UpstreamRateLimited("Slow down."), UpstreamBusy("Full.")], 503),
         ([], 502),
     ],
 )

@@ -164,5 +164,7 @@ def test_ci_runs_what_a_developer_runs_and_nothing_else() -> None:
         'cd "$(dirname "$0")/.."',
         "make check",
         "make test",
+        "make chaos",
         "make test-clients",
+        "make test-services",
     ]

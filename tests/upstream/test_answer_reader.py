@@ -155,3 +155,15 @@ def test_an_endless_body_is_refused() -> None:
         reading.feed(b" " * 1_000_000)
     with pytest.raises(UpstreamMalformed):
         reading.feed(b" " * 1_000_000)
+
+
+def test_events_that_are_kept_for_a_whole_answer_have_an_end_too() -> None:
+    piece = event("x" * 1_000_000)
+    keeping, passing = reader(whole=True), reader()
+    rounds = answer_reader.MAX_BODY_BYTES // len(piece)
+    for _ in range(rounds):
+        assert keeping.feed(piece) == []
+    with pytest.raises(UpstreamMalformed, match="more than an answer can hold"):
+        keeping.feed(piece)
+    for _ in range(rounds + 2):
+        assert passing.feed(piece)

@@ -50,13 +50,12 @@ def test_a_deployment_is_a_model_that_knows_what_it_is() -> None:
             "max_output": 10,
             "price": {"input": 1, "output": "2.5"},
             "audio": False,
-            "strength": 1287.5,
         }
     )
     upstream = UpstreamSpec(base_url="https://x", tools=False)
     deployment: ChatModel = build_deployment("pool", spec, "up", upstream, Transports())
     assert deployment.name == "pool"
-    assert deployment.abilities == Abilities(100, 10, audio=False, tools=False, strength=1287.5)
+    assert deployment.abilities == Abilities(100, 10, audio=False, tools=False)
     assert build_deployment("pool", spec, "up", upstream, Transports()).target == Target(
         "pool", "up", "vendor/m", Price(Decimal(1), Decimal("2.5"))
     )

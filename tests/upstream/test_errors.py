@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.errors import (
+    UpstreamConnectTimeout,
     UpstreamDenied,
     UpstreamError,
     UpstreamMalformed,
@@ -70,7 +71,7 @@ def test_each_status_has_its_error(code: int, kind: type[UpstreamError], seen: i
     [
         (NotConnected("x"), UpstreamUnavailable, UpstreamMalformed),
         (Disconnected("x"), UpstreamUnavailable, UpstreamMalformed),
-        (ConnectTimeout("x"), UpstreamTimeout, UpstreamTimeout),
+        (ConnectTimeout("x"), UpstreamConnectTimeout, UpstreamConnectTimeout),
         (ReadTimeout("x"), UpstreamTimeout, UpstreamTimeout),
         (Unreadable("x"), UpstreamMalformed, UpstreamMalformed),
     ],

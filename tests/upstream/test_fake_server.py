@@ -12,6 +12,7 @@ import httpx
 import orjson
 import pytest
 
+from app.upstream.fake_faults import HALF_HEAD, NOISE
 from app.upstream.fake_server import Asked, Ending, FakeUpstream, Reply
 
 USER = {"role": "user", "content": "Why?"}
@@ -386,3 +387,76 @@ def test_a_client_that_asks_for_the_connections_end_has_not_left(
         assert "[DONE]" in httpx.post(url, json=body, headers=headers, timeout=PATIENCE).text
     fake_upstream.log.wait(all_over)
     assert {asked.ending for asked in fake_upstream.log.entries} == {Ending.ANSWERED}
+
+
+def raw_answer(upstream: FakeUpstream, model: str, *, streamed: object = True) -> bytes:
+    """All that comes over the socket; ConnectionResetError where it ends in a reset."""
+    body = orjson.dumps({"model": model, "messages": [USER], "stream": streamed})
+    url = httpx.URL(upstream.base_url)
+    with socket.create_connection((url.host, url.port), timeout=PATIENCE) as connection:
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}"
+        connection.sendall(f"{head}\r\n\r\n".encode() + body)
+        received = b""
+        while data := connection.recv(65_536):
+            received += data
+    return received
+
+
+@pytest.mark.parametrize("where", ["after=-1", "after=-1&half_head=true", "after=0", "after=1"])
+@pytest.mark.parametrize("streamed", [True, False])
+def test_a_reset_is_a_reset_wherever_it_comes(
+    fake_upstream: FakeUpstream, where: str, streamed: object
+) -> None:
+    with pytest.raises(ConnectionResetError):
+        raw_answer(fake_upstream, f"any?then=reset&{where}", streamed=streamed)
+    fake_upstream.log.wait(all_over)
+    assert fake_upstream.log.entries[0].ending is Ending.CUT
+
+
+def test_half_a_head_may_be_all_there_is(fake_upstream: FakeUpstream) -> None:
+    head = raw_answer(fake_upstream, "any?then=cut&after=-1&half_head=true")
+    assert head == HALF_HEAD
+
+
+def test_noise_may_stand_for_the_head(fake_upstream: FakeUpstream) -> None:
+    assert raw_answer(fake_upstream, "any?then=noise&after=-1") == NOISE
+
+
+def test_noise_may_come_between_two_chunks(fake_upstream: FakeUpstream) -> None:
+    answer = raw_answer(fake_upstream, "any?then=noise&after=1")
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.count(b"data: {") == 1
+    assert answer.endswith(NOISE)
+
+
+async def test_a_stream_may_end_neatly_in_the_middle_of_an_event(client: httpx.AsyncClient) -> None:
+    first, second = (await stream(client, "any?then=half&after=1")).split("\n\n")
+    assert events(first)
+    assert second.startswith("data: {")
+    with pytest.raises(orjson.JSONDecodeError):
+        events(second)
+
+
+async def test_the_content_type_may_be_wrong(client: httpx.AsyncClient) -> None:
+    for streamed in (True, False):
+        response = await ask(client, "any?content_type=image/png", stream=streamed)
+        assert response.headers["content-type"] == "image/png"
+        assert "An " in response.text
+
+
+async def test_an_unstreamed_answer_may_drip_too(client: httpx.AsyncClient) -> None:
+    response = await ask(client, "any?split=1")
+    assert response.json()["choices"][0]["message"]["content"] == "An answer."
+
+
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_a_flood_may_be_a_line_or_a_bomb_that_unpacks_to_it(
+    client: httpx.AsyncClient, streamed: object
+) -> None:
+    line = await ask(client, "any?flood=line&megabytes=2", stream=streamed)
+    bomb = await ask(client, "any?flood=gzip&megabytes=2", stream=streamed)
+    assert bomb.headers["content-encoding"] == "gzip"
+    assert bomb.num_bytes_downloaded < 10_000
+    assert b"\n" not in line.content
+    assert len(bomb.content) == pytest.approx(len(line.content), rel=0.05)
+    assert bomb.content[:1_000] == line.content[:1_000]

@@ -7,6 +7,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from app.upstream.spec import ModelSpec, Timeouts, UpstreamSpec
+from app.upstream.spec_guards import BreakerSpec, ConcurrencySpec
 
 BASE = {"base_url": "https://api.example.com/v1"}
 
@@ -111,10 +112,35 @@ def test_fields_the_gateway_writes_are_not_to_be_changed(field: str) -> None:
         upstream(extra_body={field: 1})
 
 
+def test_an_upstream_tries_again_and_breaks_the_circuit_unless_told_otherwise() -> None:
+    spec = upstream()
+    assert (spec.retries, spec.breaker) == (2, BreakerSpec())
+    assert (spec.concurrency, spec.hedge) == ("off", "off")
+
+
+def test_what_a_model_says_of_its_guards_goes_before_its_upstream() -> None:
+    above = upstream(breaker={"failures": 3, "rest": "9s"}, concurrency={"limit": 8, "queue": 1})
+    spec = model(breaker={"failures": 7}, concurrency=2).over(above)
+    assert spec.breaker == BreakerSpec(failures=7, rest=9.0)
+    assert spec.concurrency == ConcurrencySpec(limit=2, queue=1)
+    assert model(breaker="off", concurrency="off").over(above).breaker == "off"
+    assert model().over(above).concurrency == ConcurrencySpec(limit=8, queue=1)
+
+
 @pytest.mark.parametrize("setting", ["retries", "breaker", "hedge", "concurrency"])
-def test_settings_without_behaviour_are_not_accepted(setting: str) -> None:
+@pytest.mark.parametrize("value", [-1, 1.5, True, "always", [], {"unknown": 1}])
+@pytest.mark.parametrize("build", [upstream, model])
+def test_a_guard_that_is_none_is_refused(
+    build: Callable[..., UpstreamSpec | ModelSpec], setting: str, value: object
+) -> None:
     with pytest.raises(ValidationError):
-        upstream(**{setting: 1})
+        build(**{setting: value})
+
+
+def test_nobody_tries_more_than_five_times_again() -> None:
+    assert upstream(retries=5).retries == 5
+    with pytest.raises(ValidationError):
+        upstream(retries=6)
 
 
 @pytest.mark.parametrize("proxy", ["proxy:3128", "socks5://proxy", "http://"])

@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,28 @@ import httpx
 import pytest
 
 from app.upstream.aiohttp_transport import AiohttpTransport
+from app.upstream.egress import Egress
+from app.upstream.fake_server import FakeUpstream
 from app.upstream.httpx_transport import HttpxTransport
 from app.upstream.spec import Timeouts
 from app.upstream.transport import (
+    READ_BUFFER,
     ConnectTimeout,
     Disconnected,
     NotConnected,
     ReadTimeout,
     Transport,
     TransportError,
+    Unreadable,
     tls_context,
 )
 
-KINDS = {"aiohttp": AiohttpTransport, "httpx": HttpxTransport}
+HERE = Egress(allows_private=True)
+KINDS = {
+    "aiohttp": partial(AiohttpTransport, egress=HERE),
+    "httpx": partial(HttpxTransport, egress=HERE),
+}
+PATIENT = Timeouts(connect=5, first_token=5, idle=5)
 QUICK = Timeouts(connect=0.2, first_token=0.2, idle=0.2)
 HEADERS = {"x-a": "b"}
 
@@ -81,6 +91,64 @@ async def test_a_broken_compression_is_an_error(transport: Any, raw: Any) -> Non
     raw.script = raw.answers(raw.whole(b"text", content_encoding="gzip"))
     with pytest.raises(TransportError):
         await read_all(await transport.endpoint(raw.url, {}, QUICK).post(b"{}", HEADERS))
+
+
+async def test_a_bomb_is_unpacked_bit_by_bit_and_lets_others_work(
+    transport: Any, fake_upstream: FakeUpstream
+) -> None:
+    endpoint = transport.endpoint(f"{fake_upstream.base_url}/chat/completions", {}, PATIENT)
+    response = await endpoint.post(b'{"model": "any?flood=gzip&megabytes=2000"}', HEADERS)
+    turns, sizes = 0, [0]
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count_turns)
+        while sum(sizes) < 16_000_000:
+            sizes.append(len(await response.read()))
+        tasks.cancel_scope.cancel()
+    await response.abort()
+    assert max(sizes) < 8 * READ_BUFFER
+    assert turns > 8
+
+
+async def test_a_task_cancelled_by_asyncio_itself_leaves_no_upstream_at_work(
+    transport: Any, fake_upstream: FakeUpstream
+) -> None:
+    """Twice, at any distance: libraries close connections in steps, and each can be cancelled."""
+    endpoint = transport.endpoint(f"{fake_upstream.base_url}/chat/completions", {}, PATIENT)
+
+    async def ask() -> None:
+        response = await endpoint.post(b'{"model": "any?then=hang", "stream": true}', HEADERS)
+        try:
+            await response.read()
+        finally:
+            await response.abort()
+
+    for distance in range(12):
+        fake_upstream.log.clear()
+        task = asyncio.ensure_future(ask())
+        await fake_upstream.log.reached(bool)
+        for _ in range(2):
+            task.cancel()
+            for _ in range(distance):
+                await asyncio.sleep(0)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await fake_upstream.log.reached(lambda log: log[0].ended is not None, patience=2.0)
+
+
+@pytest.mark.parametrize("encoding", ["br", "compress"])
+async def test_an_unknown_compression_is_an_error(encoding: str, raw: Any) -> None:
+    transport = HttpxTransport(egress=HERE)
+    raw.script = raw.answers(raw.whole(b"text", content_encoding=encoding))
+    with pytest.raises(Unreadable):
+        await read_all(await transport.endpoint(raw.url, {}, QUICK).post(b"{}", HEADERS))
+    await transport.aclose()
 
 
 async def test_a_redirect_is_an_answer_like_any_other(transport: Any, raw: Any) -> None:

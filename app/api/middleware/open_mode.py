@@ -9,42 +9,28 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from functools import lru_cache
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
 from app.api import exchange
-from app.api.paths import POLICY_VIOLATION, route_path
 from app.errors import Forbidden, InvalidRequest, UnsupportedMedia
 
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([a-z0-9._-]+))(?::[0-9]*)?", re.IGNORECASE)
 """RFC 9110 §7.2 without what no host of ours has: no user, no path, no escapes."""
 
 
+@dataclass(frozen=True, slots=True)
 class OpenMode:
-    """Refuses what comes from elsewhere; `insecure` drops the checks of host and client.
+    """Refuses what comes from elsewhere; `insecure` drops the checks of host and client."""
 
-    Raises Forbidden, UnsupportedMedia, or InvalidRequest for more than one Host.
-    """
+    insecure: bool
 
-    def __init__(self, app: ASGIApp, open_paths: AbstractSet[str], *, insecure: bool) -> None:
-        self._app = app
-        self._open_paths = open_paths
-        self._insecure = insecure
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-        if scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": POLICY_VIOLATION})
-            return
-        if scope["type"] == "http" and route_path(scope) not in self._open_paths:
-            self._check(scope)
-        await self._app(scope, receive, send)
-
-    def _check(self, scope: Scope) -> None:
+    def check(self, scope: Scope) -> None:
+        """Raise Forbidden, UnsupportedMedia, or InvalidRequest for more than one Host."""
         host = _host(scope)
-        if not self._insecure:
+        if not self.insecure:
             client = scope.get("client")
             if client and not is_loopback(client[0]):
                 raise Forbidden("Without API keys only this machine may call", code="open_mode")

@@ -36,7 +36,9 @@ class ChatCompletions:
         if came is None:
             return
         call = parse_chat(came.body, model_in_path(scope))
-        run = own.chat.open(call, run_id=came.run_id, hops=came.hops, caller=came.caller)
+        run = own.chat.open(
+            call, run_id=came.run_id, hops=came.hops, caller=came.caller, who=came.who
+        )
         here.run = run
         if call.request.stream:
             chunks = ChunkEncoder(*_head(run), include_usage=call.include_usage)

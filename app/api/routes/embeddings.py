@@ -28,7 +28,12 @@ class Embeddings:
             return
         call = parse_embeddings(came.body, model_in_path(scope))
         run = own.chat.open(
-            call, run_id=came.run_id, hops=came.hops, caller=came.caller, asking=embeddings_of
+            call,
+            run_id=came.run_id,
+            hops=came.hops,
+            caller=came.caller,
+            who=came.who,
+            asking=embeddings_of,
         )
         here.run = run
         await send_whole(run, partial(embedding_list, run.model), scope, receive, send)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
+from app.api.rights import Anyone, needing
 from app.protocol.json_types import JsonObject
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=needing(Anyone.OPEN))
+DRAINING = "draining"
+"""What a server sets in the state of its lifespan when it takes no more connections."""
 
 
 @router.get("/health/live")
@@ -17,9 +20,10 @@ async def live() -> JsonObject:
 
 @router.get("/health/ready")
 async def ready(request: Request, response: Response) -> JsonObject:
-    """200 once there is a model to serve, else 503."""
+    """200 while there is a model to serve, else 503; so too while the server drains."""
     services = getattr(request.app.state, "services", None)
-    if services is not None and services.runtime().served:
+    draining = getattr(request.state, DRAINING, False)
+    if services is not None and services.runtime().served and not draining:
         return {"status": "ready"}
     response.status_code = 503
     return {"status": "not ready"}

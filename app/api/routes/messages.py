@@ -34,7 +34,9 @@ class Messages:
         if came is None:
             return
         asked = parse_messages(came.body)
-        run = own.chat.open(asked.call, run_id=came.run_id, hops=came.hops, caller=came.caller)
+        run = own.chat.open(
+            asked.call, run_id=came.run_id, hops=came.hops, caller=came.caller, who=came.who
+        )
         here.run = run
         frame = Frame(f"msg_{came.run_id}", run.model, asked.stops, asked.thinking)
         request = asked.call.request
@@ -57,6 +59,6 @@ class CountTokens:
         if body is None:
             return
         model, tokens = parse_count(body)
-        own.runtime().resolve(model)
+        own.runtime().resolve(model, exchange.current(scope).who)
         answer = Response(b'{"input_tokens":%d}' % tokens, media_type="application/json")
         await answer(scope, receive, send)

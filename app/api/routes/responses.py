@@ -7,8 +7,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Query, Request
 from starlette.types import Receive, Scope, Send
 
+from app.access.caller import Right
 from app.api import exchange
 from app.api.arrival import arrival
+from app.api.rights import needing
 from app.api.services import services
 from app.api.streaming import EventStream, send_whole
 from app.errors import InvalidRequest
@@ -16,7 +18,7 @@ from app.protocol.json_types import JsonObject
 from app.protocol.responses.request import parse_response_call
 
 PATH = "/v1/responses"
-router = APIRouter(tags=["responses"])
+router = APIRouter(tags=["responses"], route_class=needing(Right.CALL))
 
 
 class Responses:
@@ -29,7 +31,9 @@ class Responses:
         if came is None:
             return
         call = parse_response_call(came.body)
-        run = await own.responses.open(call, run_id=came.run_id, hops=came.hops, caller=came.caller)
+        run = await own.responses.open(
+            call, run_id=came.run_id, hops=came.hops, caller=came.caller, who=came.who
+        )
         here.run = run.chat
         if call.stream:
             await EventStream(run, own.timing, run.events)(scope, receive, send)

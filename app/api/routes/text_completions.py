@@ -36,6 +36,7 @@ class TextCompletions:
             run_id=came.run_id,
             hops=came.hops,
             caller=came.caller,
+            who=came.who,
             asking=partial(_asking, asked),
         )
         here.run = run

@@ -13,7 +13,8 @@ from typing import Annotated, Literal, TypeAlias
 import anyio
 from pydantic import Field, model_validator
 
-from app.engine.caps import may_ask_again, patience
+from app.caps import may_ask_again
+from app.engine.caps import patience
 from app.engine.choice import candidates, longest, most_diverse
 from app.engine.graph import Chooser, Turn
 from app.engine.judging import ask_judge

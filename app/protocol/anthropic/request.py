@@ -14,6 +14,7 @@ from app.errors import InvalidRequest
 from app.protocol.anthropic.body import MESSAGES_BODY, PROMPT, MessagesBody
 from app.protocol.anthropic.turns import chat_messages
 from app.protocol.chat import ChatRequest, Conversation
+from app.protocol.images import refuse_many_images
 from app.protocol.json_types import JsonObject
 from app.protocol.request import CHAT_BODY, ChatCall, check_shape, checked_body, read_wishes
 from app.protocol.tokens import estimate_text
@@ -74,7 +75,9 @@ def parse_count(body: bytes) -> tuple[str, int]:
 
 
 def _conversation(data: JsonObject) -> Conversation:
-    return Conversation(chat_messages(data.get("system"), data["messages"]))
+    messages = chat_messages(data.get("system"), data["messages"])
+    refuse_many_images(messages)
+    return Conversation(messages)
 
 
 def _params(data: JsonObject) -> JsonObject:

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter
 from app.errors import InvalidRequest
 from app.protocol.chat import ChatRequest, Conversation
 from app.protocol.chat_body import MAX_MESSAGES
+from app.protocol.images import refuse_many_images
 from app.protocol.json_types import JsonObject
 from app.protocol.request import ChatCall, Wishes, check_shape, checked_body, read_wishes
 from app.protocol.responses.body import BODY
@@ -103,6 +104,7 @@ class ResponseCall:
                 f"The conversation has more than {MAX_MESSAGES} messages",
                 param="previous_response_id" if self.previous else "input",
             )
+        refuse_many_images(messages, "input")
         if self.instructions:
             messages.insert(0, {"role": "system", "content": self.instructions})
         request = ChatRequest(Conversation(tuple(messages)), self.params, self.stream)

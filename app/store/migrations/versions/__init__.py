@@ -1,0 +1,1 @@
+"""One file for each change, named `<what>_<number>`; a published one is never changed."""
