@@ -175,7 +175,9 @@ class StoredLedger:
                 await self._written.wait()
         self._is_draining = False
         if self._queue:
-            _log.error("%d settlements were not written; they become estimates", len(self._queue))
+            _log.error(
+                "%d requests were not booked; if reserved, they become estimates", len(self._queue)
+            )
 
     async def write(self) -> None:
         """Write until `stop`; the one task of `open_ledger`, which no other's end may cut off."""

@@ -47,7 +47,7 @@ def settlement(reservation: Reservation, *costs: int | None, model: str = "m") -
     return Settlement(reservation, NOON + 1, "ok", None, lines)
 
 
-Fault = Literal["before", "after"]
+Fault = Literal["before", "after", "bug"]
 
 
 @dataclass
@@ -70,6 +70,8 @@ class FailingWriter:
         fault = self.plan.popleft() if self.plan else None
         if fault == "before" or self.is_dead:
             raise StoreDown("planned")
+        if fault == "bug":
+            raise ZeroDivisionError
         result = await self.inner.run(begin)
         if self.gate is not None:
             await self.gate.wait()
