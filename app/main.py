@@ -76,6 +76,11 @@ def create_app(
         async with AsyncExitStack() as stack:
             stack.enter_context(one_error())
             stores = await stack.enter_async_context(open_stores(settings))
+
+            def can_admit() -> bool:
+                needs_stores = keys.has_virtual and settings.on_store_failure == "closed"
+                return stores.are_up or not needs_stores
+
             current = CurrentRuntime(runtime) if runtime else None
             if current is None:
                 current, reloader = await _open(settings, environ, stack, metrics, stores)
@@ -89,7 +94,7 @@ def create_app(
                 register = StoredRegister(stores.database)
                 admin = await _follow_keys(register, keys, stores, stack)
                 books = UsageService(StoredBooks(stores.database))
-                services = replace(services, admin=admin, usage=books)
+                services = replace(services, admin=admin, usage=books, can_admit=can_admit)
             app.state.services = services
             if not keys.is_required:
                 _log.warning("open mode: no key is set, whoever reaches this address may call")

@@ -84,13 +84,16 @@ class CallRecord:
     error_kind: str | None = None
     usage: Usage | None = None
     is_output: bool = False
+    _cost: Decimal | None = None
 
     @property
     def cost(self) -> Decimal | None:
         """USD: 0 where nothing was billed, None where the price is unknown."""
         if self.usage is None:
             return FREE
-        return None if self.target.price is None else self.target.price.of(self.usage)
+        if self._cost is None and self.target.price is not None:
+            self._cost = self.target.price.of(self.usage)  # which never changes once it is there
+        return self._cost
 
 
 @dataclass(frozen=True, slots=True)

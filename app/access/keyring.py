@@ -27,7 +27,7 @@ T = TypeVar("T")
 POLL_EVERY = 0.5
 """Seconds after which a change is noticed at the latest, where nobody tells of it."""
 LOOKUPS_PER_SECOND = 100.0
-"""Digests that one process asks the store for at most; above it keys it has not seen wait."""
+"""Digests that one process asks the store for at most, but for those of keys it has seen."""
 TRUSTED_FOR = 60.0
 """Seconds that remembered keys go on with `closed` once the store stops to answer."""
 PATIENCE = 2.0
@@ -90,6 +90,11 @@ class KeyRing:
         self._revision: int | None = None
         self._has_keys, self._is_away, self._confirmed = False, False, clock()
         self._changed: anyio.Event | None = None
+
+    @property
+    def has_virtual(self) -> bool:
+        """Whether a virtual key was ever made: then requests need the store."""
+        return self._has_keys
 
     @property
     def is_required(self) -> bool:
@@ -181,7 +186,7 @@ class KeyRing:
             await others.wait()
 
     async def _find(self, digest: str, store: KeyStore) -> Caller | None:
-        if not self._rate.take():
+        if not (self._known.is_familiar(digest) or self._rate.take()):
             raise Overloaded(
                 "Too many keys are being tried that are not known here; try again",
                 retry_after=1.0,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain, islice
 
 from app.access.caller import Caller
 
@@ -30,6 +31,7 @@ class KnownKeys:
         self._most = most
         self._found: OrderedDict[str, Finding] = OrderedDict()
         self._unknown: OrderedDict[str, Finding] = OrderedDict()
+        self._familiar: dict[str, None] = {}
         self.age = 0
 
     def get(self, digest: str) -> Finding | None:
@@ -39,6 +41,10 @@ class KnownKeys:
                 room.move_to_end(digest)
                 return room[digest]
         return None
+
+    def is_familiar(self, digest: str) -> bool:
+        """Whether it was a key's before all was forgotten."""
+        return digest in self._familiar
 
     def keep(self, digest: str, finding: Finding, age: int) -> None:
         """Remember what the store said when it was asked at this age."""
@@ -50,8 +56,10 @@ class KnownKeys:
             room.popitem(last=False)
 
     def forget(self) -> None:
-        """Forget all."""
+        """Forget all, but for which digests were those of keys."""
         self.age += 1
+        familiar = islice(chain(reversed(self._found), self._familiar), self._most)
+        self._familiar = dict.fromkeys(familiar)
         self._found.clear()
         self._unknown.clear()
 

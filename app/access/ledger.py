@@ -132,6 +132,10 @@ class Ledger(Protocol):
     def settle(self, settlement: Settlement) -> None:
         """Book it soon, once, and let go of its reservation then; never waits."""
 
+    @property
+    def has_room(self) -> bool:
+        """Whether `room` would return at once."""
+
     async def room(self) -> None:
         """Wait while more is to be booked than may wait; nothing is ever dropped."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_CEILING, Context, Decimal
+from decimal import Context, Decimal
 
 PICO = 10**12
+_DIGITS = 12
 MOST = 4 * 10**18
 """Picodollars, 4 million USD: what is more counts as this, so that two of them fit a BIGINT."""
 
@@ -18,7 +19,9 @@ def to_pico(usd: Decimal) -> int:
     """
     if not usd.is_finite() or usd < 0:
         raise ValueError(f"not an amount of money: {usd}")
-    return min(MOST, int(_EXACT.multiply(usd, PICO).to_integral_value(ROUND_CEILING)))
+    scaled = usd.scaleb(_DIGITS, _EXACT)
+    whole = int(scaled)
+    return min(MOST, whole + (whole < scaled))
 
 
 def to_usd(pico: int) -> Decimal:

@@ -35,9 +35,10 @@ class Register(KeyStore, Protocol):
     async def keys(self, page: Page, team_id: str | None = None) -> list[VirtualKey]:
         """Keys, revoked ones included; of one team, where it is named."""
 
-    async def change_key(self, key: VirtualKey) -> None:
-        """Put all of it in place of what is known of this id; a revoked key stays revoked.
+    async def change_key(self, key: VirtualKey, was: VirtualKey | None = None) -> None:
+        """Put it in place of what is known of this id; a revoked key stays revoked.
 
+        Where it is said what it `was`, only what differs: others may change the rest meanwhile.
         Raises NameTaken, or NotRegistered where its team is deleted.
         """
 
@@ -53,8 +54,8 @@ class Register(KeyStore, Protocol):
     async def teams(self, page: Page) -> list[Team]:
         """Teams that are not deleted."""
 
-    async def change_team(self, team: Team) -> None:
-        """Put all of it in place of what is known of this id. Raises NameTaken."""
+    async def change_team(self, team: Team, was: Team | None = None) -> None:
+        """The same for a team. Raises NameTaken."""
 
     async def delete_team(self, team_id: str, now: datetime) -> None:
         """Delete a team and revoke its keys."""

@@ -21,8 +21,15 @@ Entry = TypeVar("Entry", bound=BaseModel)
 
 _MOST = 10**9
 MOST_OVERLAP = 30 * 24 * 3600
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069"
+"""Control characters, and those that turn writing around: a terminal would obey them."""
 Name = Annotated[
-    str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\s\x00-\x1f\x7f](.*\S)?$")
+    str,
+    StringConstraints(
+        min_length=1,
+        max_length=100,
+        pattern=rf"^[^\s{_UNSEEN}]([^{_UNSEEN}]*[^\s{_UNSEEN}])?$",
+    ),
 ]
 Names = Annotated[
     tuple[Annotated[str, Field(min_length=1, max_length=200)], ...], Field(max_length=500)

@@ -13,13 +13,16 @@ from starlette.responses import Response
 from app.api import exchange
 from app.api.paths import allowed_methods, speaks_anthropic
 from app.errors import (
+    BudgetReached,
     CallerError,
+    CapReached,
     GraphFailed,
     InternalError,
     InvalidRequest,
     MethodNotAllowed,
     MoaError,
     PayloadTooLarge,
+    RateLimited,
     RouteNotFound,
     UnsupportedMedia,
     UpstreamError,
@@ -94,10 +97,10 @@ async def handle(request: Request, failure: Exception) -> Response:
 
 
 def log_failure(request_id: str, error: MoaError, failure: Exception) -> None:
-    """Bugs with their trace, other failures of ours or of upstreams with what only we may know."""
+    """Bugs with their trace, failures of ours or of upstreams with what only we may know."""
     if isinstance(error, InternalError):
         _log.error("bug", exc_info=failure, extra={"fields": {"request_id": request_id}})
-    elif not isinstance(error, CallerError):
+    elif not isinstance(error, CallerError | BudgetReached | CapReached | RateLimited):
         fields: dict[str, object] = {
             "request_id": request_id,
             "kind": error.kind,

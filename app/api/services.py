@@ -25,7 +25,8 @@ class Services:
     """`runtime` gives the current one; `metrics` the text of all metrics.
 
     `body_patience` is in seconds, for the whole body of a request; `repeats` are the requests that
-    a client may repeat. Without a database there is no `admin` and no `usage`.
+    a client may repeat. Without a database there is no `admin` and no `usage`. `can_admit`: nothing
+    that every request needs is away.
     """
 
     chat: ChatService
@@ -36,6 +37,7 @@ class Services:
     repeats: Repeats
     admin: Admin | None = None
     usage: UsageService | None = None
+    can_admit: Callable[[], bool] = lambda: True
     body_patience: float = BODY_PATIENCE
 
 

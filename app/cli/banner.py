@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.cli.counted import NO_KEYS, KeyCount
+from app.cli.desk import database_shown
 from app.cli.picture import WIDTH, one_line
 from app.config import DefaultConfig, LoadedConfig, Settings
 from app.serving.runtime import Runtime
@@ -55,9 +56,12 @@ def facts(start: Start, port: int) -> Iterator[tuple[str, str]]:
     """Label and text of each line."""
     workers = start.settings.workers
     by = f"{workers} workers" if workers > 1 else "1 worker"
+    if start.settings.host in _WILDCARDS:
+        by = f"and every other address of this machine; {by}"
     yield "address", f"{base_url(start.settings.host, port)} ({by}, {start.loop}, httptools)"
     yield "access", _access(start)
     yield "keys", _keys(start)
+    yield "database", database_shown(start.settings)
     yield "config", str(start.chosen.path)
     yield "chosen", start.chosen.reason
     for sentence in start.loaded.left_out:

@@ -7,7 +7,7 @@ import os
 import anyio
 import typer
 
-from app.cli.desk import opened_database
+from app.cli.desk import database_shown, opened_database
 from app.cli.terminal import EXIT_FAILED, endings, stdout
 from app.config import Settings, load_settings
 from app.main import with_database
@@ -23,7 +23,7 @@ def upgrade_tables() -> None:
     with endings():
         settings = load_settings(os.environ)
         version = anyio.run(_upgrade, settings)
-    stdout().print(f"database: {_address(settings)}")
+    stdout().print(f"database: {database_shown(settings)}")
     stdout().print(f"tables: up to date ({version})")
 
 
@@ -33,7 +33,7 @@ def status() -> None:
     with endings():
         settings = load_settings(os.environ)
         found = anyio.run(_version, settings)
-    stdout().print(f"database: {_address(settings)}")
+    stdout().print(f"database: {database_shown(settings)}")
     newest = newest_version()
     if found == newest:
         stdout().print(f"tables: up to date ({found})")
@@ -60,8 +60,3 @@ async def _version(settings: Settings) -> str | None:
 def _url(settings: Settings) -> str:
     url = with_database(settings).database_url
     return url.get_secret_value() if url else ""
-
-
-def _address(settings: Settings) -> str:
-    """Where it is, without the password."""
-    return parse_url(_url(settings)).render_as_string(hide_password=True)

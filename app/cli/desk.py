@@ -20,7 +20,7 @@ from app.errors import ConfigError, InvalidRequest, NotRegistered
 from app.main import one_error, with_database
 from app.serving.admin import Admin
 from app.serving.usage import UsageService
-from app.store.database import Database, open_database
+from app.store.database import Database, open_database, parse_url
 from app.store.migrate import ensure_schema
 from app.store.redis import open_redis
 from app.store.spend import StoredBooks
@@ -61,6 +61,12 @@ async def opened_database(settings: Settings) -> AsyncIterator[Database]:
         raise ConfigError("DATABASE_URL names no database")
     async with open_database(url.get_secret_value()) as database:
         yield database
+
+
+def database_shown(settings: Settings) -> str:
+    """Where the database is, without the password."""
+    url = with_database(settings).database_url
+    return parse_url(url.get_secret_value()).render_as_string(hide_password=True) if url else ""
 
 
 @asynccontextmanager

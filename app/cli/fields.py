@@ -214,7 +214,11 @@ def _refusal(problem: Any, schema: dict[str, Any], known: Mapping[str, object]) 
     name = str(problem["loc"][0])
     flag = "NAME" if name in known and name == "name" else FLAGS[name]
     wanted = expected_at(schema, (name,)) if name != "name" else _NAME_RULE
-    return f"{flag}: found {problem['input']!s}, expected {wanted or problem['msg']}"
+    return f"{flag}: found {_told(problem['input'])}, expected {wanted or problem['msg']}"
+
+
+def _told(found: object) -> str:
+    return str(found) if isinstance(found, int | float | Decimal) else repr(found)
 
 
 _NAME_RULE = "1 to 100 characters, no space at either end"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
 
 from app.access.caller import VirtualKey
+from app.access.keyring import utc_now
 from app.access.register import Page
 from app.api.admin_bodies import KeyChange, KeyWanted, key_told, key_with_secret
 from app.cli.desk import Desk, at_desk
@@ -106,9 +108,7 @@ def rotate(
     with endings():
         until = OVERLAP if overlap is None else _overlap(overlap)
     key, secret = at_desk(lambda desk: desk.admin.rotate_key(name, until))
-    _show_secret(
-        key, secret, f"rotated (the former secret works for {until} more)", as_json=as_json
-    )
+    _show_secret(key, secret, f"rotated ({_of_the_former_secret(until)})", as_json=as_json)
 
 
 @keys.command()
@@ -139,6 +139,12 @@ def _overlap(text: str) -> Any:
     if found > LONGEST_OVERLAP:
         raise ConfigError(f"--overlap: found {text!r}, expected {accepted}")
     return found
+
+
+def _of_the_former_secret(overlap: timedelta) -> str:
+    if not overlap:
+        return "the former secret has ended"
+    return f"the former secret works until {utc_now() + overlap:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _without_empty(labels: dict[str, str]) -> dict[str, str]:

@@ -41,6 +41,8 @@ class Server(uvicorn.Server):
         and waits for connections that came in its last moment.
         """
         self.lifespan.state[DRAINING] = True
+        if running := len(self.server_state.tasks):
+            _log.info("draining: %d under way, %d s at most", running, self._patience)
         for each in (*self.servers, *(sockets or ())):
             each.close()
         await self._drain()
@@ -59,10 +61,15 @@ class Server(uvicorn.Server):
         self.force_exit = self.force_exit or (self.should_exit and sig == signal.SIGINT)
         self.should_exit = True
 
+    @property
+    def _patience(self) -> int:
+        """Seconds that what runs gets to end."""
+        return self.config.timeout_graceful_shutdown or 0
+
     async def _drain(self) -> None:
         """Close idle connections at once, others after their answer, until none is left."""
         state = self.server_state
-        ends = time.monotonic() + (self.config.timeout_graceful_shutdown or 0)
+        ends = time.monotonic() + self._patience
         while (state.connections or state.tasks) and not self.force_exit:
             for connection in list(state.connections):
                 connection.shutdown()

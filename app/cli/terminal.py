@@ -5,13 +5,14 @@ Everything printed is plain text to rich: no markup is read in names, paths or a
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
 from rich.console import Console
 
-from app.errors import ConfigError, MoaError
+from app.errors import ConfigError, MoaError, StoreUnavailable
 
 EXIT_FAILED = 1
 """The command ran and came to nothing."""
@@ -39,11 +40,22 @@ def endings() -> Iterator[None]:
     except ConfigError as error:
         complain(error.message)
         raise typer.Exit(EXIT_REFUSED) from None
+    except StoreUnavailable as error:
+        complain(error.message + _why(error.__cause__))
+        raise typer.Exit(EXIT_FAILED) from None
     except MoaError as error:
         complain(error.message.replace("\n", " "))
         raise typer.Exit(EXIT_FAILED) from None
     except KeyboardInterrupt:
         raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+def _why(cause: BaseException | None) -> str:
+    """The server's or the system's own words; of what a library says about a statement nothing."""
+    cause = getattr(cause, "orig", None) or cause
+    if isinstance(cause, OSError | sqlite3.Error) or hasattr(cause, "sqlstate"):
+        return f" ({' '.join(str(cause).split())})"
+    return ""
 
 
 def complain(message: str) -> None:

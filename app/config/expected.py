@@ -107,7 +107,7 @@ def phrase(variant: JsonObject) -> str:
 
 def _bounds(variant: JsonObject) -> str:
     if "minimum" in variant and "maximum" in variant:
-        return f"from {variant['minimum']} to {variant['maximum']}"
+        return f"from {variant['minimum']:.15g} to {variant['maximum']:.15g}"
     if (length := variant.get("minLength", 0)) > 1:
         return f"of at least {length} characters"
     if any(variant.get(name) for name in ("minLength", "minItems", "minProperties")):

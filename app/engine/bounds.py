@@ -12,8 +12,7 @@ from decimal import Decimal
 from functools import lru_cache, partial
 from typing import TypeAlias
 
-import orjson
-
+from app.engine.candidates import has_tools
 from app.engine.forwarding import output_cap
 from app.engine.graph import Chooser, Graph, Nesting, Node
 from app.engine.judging import JUDGE_TOKENS
@@ -21,7 +20,7 @@ from app.engine.measure import output_sees, references_seen
 from app.engine.requests import most_written
 from app.interfaces import ChatModel
 from app.protocol.chat import ChatRequest
-from app.protocol.tokens import BYTES_PER_TOKEN, estimate_text
+from app.protocol.tokens import estimate_text
 from app.protocol.usage import Usage
 from app.record import FREE, Price
 
@@ -32,7 +31,6 @@ FENCES = 48
 _LONG = 10_000_000
 """Tokens: longer than any prompt."""
 _KEPT = 1_000
-_SHAPING = ("tools", "functions", "response_format", "prediction")
 
 PriceOf: TypeAlias = Callable[[str], Price | None]
 """The price of a model by its name, of the dearest of its deployments; None if unknown."""
@@ -45,6 +43,7 @@ class Asked:
     prompt: int
     cap: int | None = None
     choices: int = 1
+    has_tools: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +76,12 @@ NOTHING = Worst()
 def asked(request: ChatRequest) -> Asked:
     """The numbers of a client's request."""
     params = request.params
-    shaping = sum(len(orjson.dumps(params[name])) for name in _SHAPING if params.get(name))
     choices = params.get("n")
     return Asked(
-        request.conversation.tokens + -(-shaping // BYTES_PER_TOKEN),
+        request.prompt_tokens,
         output_cap(params),
         choices if isinstance(choices, int) else 1,
+        has_tools(params),
     )
 
 
@@ -105,7 +104,7 @@ class Bounds:
     """The worst cases of one model, for any number of requests.
 
     A worst case grows in proportion to the prompt, or less where a router goes to another target,
-    so two of them are worked out for a cap and a number of answers, and a line is drawn.
+    so two of them are worked out for all that is asked besides, and a line is drawn.
     """
 
     def __init__(self, model: ChatModel, price_of: PriceOf) -> None:
@@ -113,7 +112,7 @@ class Bounds:
 
     def of(self, asked: Asked) -> Worst:
         """The worst case of this request."""
-        base, slope = self._line(asked.cap, asked.choices)
+        base, slope = self._line(replace(asked, prompt=0))
         return replace(
             base,
             cost=base.cost + slope.cost * asked.prompt,
@@ -121,12 +120,10 @@ class Bounds:
         )
 
 
-def _line(
-    model: ChatModel, price_of: PriceOf, cap: int | None, choices: int
-) -> tuple[Worst, Worst]:
+def _line(model: ChatModel, price_of: PriceOf, asked: Asked) -> tuple[Worst, Worst]:
     """The worst case of an empty prompt, and what each token of a prompt adds to it."""
-    base = worst_case(model, Asked(0, cap, choices), price_of)
-    most = worst_case(model, Asked(_LONG, cap, choices), price_of)
+    base = worst_case(model, asked, price_of)
+    most = worst_case(model, replace(asked, prompt=_LONG), price_of)
     tokens = -(-(most.tokens - base.tokens) // _LONG)
     return base, Worst((most.cost - base.cost) / _LONG, tokens)
 
@@ -143,42 +140,55 @@ def _graph(graph: Graph, asked: Asked, price_of: PriceOf) -> Worst:
 def _inner(graph: Graph, node: Node, asked: Asked, price_of: PriceOf) -> Worst:
     seen = references_seen(graph, node)
     cap = output_cap(node.params) or (JUDGE_TOKENS if isinstance(node.kind, Chooser) else None)
-    return _node(graph, node, replace(asked, cap=cap, choices=1), seen, price_of)
+    if _picks(graph, asked) and node.word == "propose":  # it answers the caller's own request
+        return _node(graph, node, replace(asked, cap=asked.cap or cap), seen, price_of)
+    inner = replace(asked, cap=cap, choices=1, has_tools=False)
+    return _node(graph, node, inner, seen, price_of)
 
 
 def _output(graph: Graph, asked: Asked, price_of: PriceOf) -> Worst:
     cap = asked.cap or output_cap(graph.output.params)
     if isinstance(graph.output.kind, Chooser) and not graph.output.targets:
         cap = output_cap(graph.output.params) or JUDGE_TOKENS
+    if cap and _picks(graph, asked):
+        cap = max(cap, output_cap(graph.output.params) or JUDGE_TOKENS)
     return _node(graph, graph.output, replace(asked, cap=cap), output_sees(graph), price_of)
 
 
 def _node(graph: Graph, node: Node, asked: Asked, seen: int, price_of: PriceOf) -> Worst:
     """All questions of one node, to its model and to every fallback, and its dearest target."""
-    shown = replace(asked, prompt=asked.prompt + _around(graph, node, seen))
+    shown = replace(asked, prompt=asked.prompt + _around(graph, node, seen, asked))
     asks = node.kind.asks(seen)
     if node is graph.output and graph.policy.tools == "pick":
         asks = max(1, asks)
-    once = sum((worst_case(model, shown, price_of) for model in node.models), NOTHING)
+    # A router's model judges, whatever cap its targets are asked with.
+    own = replace(shown, cap=max(shown.cap, JUDGE_TOKENS)) if shown.cap and node.targets else shown
+    once = sum((worst_case(model, own, price_of) for model in node.models), NOTHING)
     targets = (worst_case(target, shown, price_of) for target in node.targets)
     dearest = max(targets, key=lambda worst: (worst.cost, worst.tokens), default=NOTHING)
     return once.times(asks) + dearest
 
 
-def _around(graph: Graph, node: Node, seen: int) -> int:
+def _picks(graph: Graph, asked: Asked) -> bool:
+    """Whether proposers answer whole and one of the answers is picked."""
+    return graph.policy.tools == "pick" and asked.has_tools
+
+
+def _around(graph: Graph, node: Node, seen: int, asked: Asked) -> int:
     """Tokens that are put to the conversation: words of ours, and references, a draft included."""
     words = (node.system, node.instruction, graph.instruction)
     own = sum(estimate_text(text) for text in words if text)
     shown = seen + 1 if seen or node.kind.asks(seen) > 1 else 0
-    return own + INSTRUCTIONS + shown * (_longest(graph) + FENCES)
+    whole = asked.cap or 0 if _picks(graph, asked) else 0
+    return own + INSTRUCTIONS + shown * (_longest(graph, whole) + FENCES)
 
 
-def _longest(graph: Graph) -> int:
-    """Tokens of the longest reference that a reader may be shown."""
+def _longest(graph: Graph, whole: int) -> int:
+    """Tokens of the longest reference that a reader may be shown; `whole` is a client's cap."""
     nodes = (*(node for layer in graph.layers for node in layer.nodes), graph.output)
     written = (
         output_cap(node.params) or most_written(model.abilities)
         for node in nodes
         for model in node.models
     )
-    return min(graph.policy.max_reference_tokens, max(written, default=0))
+    return min(graph.policy.max_reference_tokens, max(whole, *written, 0))

@@ -47,9 +47,9 @@ def output_params(own: Mapping[str, object], caller: Mapping[str, object]) -> di
 
 
 def output_cap(params: Mapping[str, object]) -> int | None:
-    """The cap on written tokens in these parameters, if they set one."""
-    for name in reversed(_MAX_TOKENS):
-        value = params.get(name)
-        if isinstance(value, int):
-            return value
-    return None
+    """The cap on written tokens in these parameters, if they set one.
+
+    Of both the larger: a server may know only one of the names.
+    """
+    values = (params.get(name) for name in _MAX_TOKENS)
+    return max((value for value in values if isinstance(value, int)), default=None)

@@ -16,12 +16,14 @@ from typing import NamedTuple, TypeAlias
 import orjson
 
 from app.protocol.json_types import JsonObject
-from app.protocol.tokens import estimate_messages
+from app.protocol.tokens import BYTES_PER_TOKEN, estimate_inputs, estimate_messages
 from app.protocol.usage import Usage
 
 RESULT_ROLES = frozenset({"tool", "function"})
 """Roles of messages that hand in a tool's result; `function` is what it was called before."""
 NO_PARAMS: Mapping[str, object] = MappingProxyType({})
+_SHAPING = ("tools", "functions", "response_format", "prediction")
+"""Parameters that a model reads as part of its prompt."""
 
 
 def _no_params() -> Mapping[str, object]:
@@ -71,6 +73,14 @@ class ChatRequest:
         """Whether the client hands in a tool's result."""
         messages = self.conversation.messages
         return self.after_tools or (bool(messages) and messages[-1].get("role") in RESULT_ROLES)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Estimated tokens of all that is read: messages, tools, formats, texts to embed."""
+        params = self.params
+        shaping = sum(len(orjson.dumps(params[name])) for name in _SHAPING if params.get(name))
+        inputs = estimate_inputs(params["input"]) if "input" in params else 0
+        return self.conversation.tokens + -(-shaping // BYTES_PER_TOKEN) + inputs
 
     def with_params(self, params: Mapping[str, object]) -> ChatRequest:
         """The same question with other parameters."""

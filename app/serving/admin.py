@@ -18,6 +18,8 @@ from app.access.keys import digest_of, new_secret
 from app.access.register import Page, Register
 from app.errors import InvalidRequest, NotRegistered, StoreUnavailable
 
+LONGEST = timedelta(days=36_525)
+"""How far ahead a key may expire: databases and calendars end somewhere."""
 OVERLAP = timedelta(hours=1)
 """How long a former secret goes on beside the new one, where nobody says."""
 
@@ -65,8 +67,9 @@ class Admin:
 
     async def change_key(self, named: str, changes: Mapping[str, Any]) -> VirtualKey:
         """Change some of a key. Raises NotRegistered, NameTaken, InvalidRequest."""
-        key = await self._key_with(_working(await self.key(named)), changes)
-        await self.register.change_key(key)
+        was = _working(await self.key(named))
+        key = await self._key_with(was, changes)
+        await self.register.change_key(key, was)
         await self._tell("changed", key)
         return key
 
@@ -83,8 +86,8 @@ class Admin:
         """End a key, for ever; a second time changes nothing."""
         key = await self.key(named)
         if key.revoked is None:
-            key = replace(key, revoked=self.now())
-            await self.register.change_key(key)
+            was, key = key, replace(key, revoked=self.now())
+            await self.register.change_key(key, was)
             await self._tell("revoked", key)
         return key
 
@@ -108,8 +111,9 @@ class Admin:
 
     async def change_team(self, named: str, changes: Mapping[str, Any]) -> Team:
         """Change some of a team. Raises NotRegistered, NameTaken, InvalidRequest."""
-        team = _changed(await self.team(named), changes)
-        await self.register.change_team(team)
+        was = await self.team(named)
+        team = _changed(was, changes)
+        await self.register.change_team(team, was)
         await self._tell("changed", team)
         return team
 
@@ -124,6 +128,8 @@ class Admin:
         expires = changes.get("expires")
         if expires is not None and expires <= self.now():
             raise InvalidRequest("expires: this moment is over", param="expires")
+        if expires is not None and expires - self.now() > LONGEST:
+            raise InvalidRequest("expires: more than a century ahead", param="expires")
         if "team" in changes:
             changes = {**changes, "team": await self._team_of(changes["team"])}
         return _changed(key, changes)

@@ -30,10 +30,9 @@ from app.engine.bounds import NOTHING, Worst, asked
 from app.errors import Forbidden, MoaError, RateLimited, StoreUnavailable
 from app.protocol.chat import ChatRequest
 from app.record import Price, RunRecord
-from app.serving.runtime import Runtime, Served
+from app.serving.runtime import Runtime, Served, UnknownPrice
 
 OnStoreFailure: TypeAlias = Literal["open", "closed"]
-UnknownPrice: TypeAlias = Literal["allow", "deny", "assume_max"]
 GOODBYE = 2.0
 """Seconds that giving places back may take where a shared counter does not answer."""
 PATIENCE = 2.0
@@ -55,13 +54,12 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A request that asks to be run: on what, how long it may take, how often it is put to it."""
+    """A request that asks to be run: on what, what is put to it, how long all may take."""
 
     runtime: Runtime
     served: Served
-    request: ChatRequest
+    requests: Sequence[ChatRequest]
     seconds: float
-    times: int = 1
 
 
 @dataclass(slots=True)
@@ -134,8 +132,8 @@ class Admission:
             return NOTHING
         assumes = has_budget and self.policy.unknown_price == "assume_max"
         ticket.assumed = wanted.runtime.dearest if assumes else None
-        bounds = wanted.runtime.bounds(wanted.served, assume_dearest=assumes)
-        worst = bounds.of(asked(wanted.request)).times(wanted.times)
+        bounds = wanted.runtime.bounds(wanted.served, self.policy.unknown_price)
+        worst = sum((bounds.of(asked(each)) for each in wanted.requests), NOTHING)
         if has_budget and worst.unpriced and self.policy.unknown_price == "deny":
             names = ", ".join(sorted(worst.unpriced))
             raise Forbidden(
@@ -228,6 +226,8 @@ class Entry:
 
 async def _room(ledger: Ledger) -> None:
     """Wait until what is to be booked has place. Raises StoreUnavailable where that takes long."""
+    if ledger.has_room:
+        return
     with anyio.move_on_after(PATIENCE):
         await ledger.room()
         return

@@ -73,8 +73,8 @@ class ChatService:
         record = RunRecord(run_id, served.name, self._clock, hops, seed, caller)
         record.caps = _caps(record, _deadline(served, call.wishes), call.wishes)
         request = self._private(call.request)
-        times = model.times if isinstance(model, Several) else 1
-        wanted = Wanted(runtime, served, request, _deadline(served, call.wishes), times)
+        asked = model.requests(request) if isinstance(model, Several) else (request,)
+        wanted = Wanted(runtime, served, asked, _deadline(served, call.wishes))
         entry = Entry(self._admission, wanted, who, record)
         return ChatRun(call, served, request, entry, model=model, on_end=self._on_end)
 
@@ -134,8 +134,10 @@ class ChatRun:
             raise
         finally:
             self.record.close(outcome, error_kind)
-            self._on_end(self.record)
-            await self._entry.close()
+            try:
+                self._on_end(self.record)
+            finally:
+                await self._entry.close()
 
     def usage(self) -> JsonObject:
         """OpenAI's `usage` as the graph counts it, with `cost` in USD or null."""

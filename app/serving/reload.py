@@ -80,13 +80,13 @@ class Reloader:
                 outcome = await self._take_up()
             except ConfigError as error:
                 outcome = "refused"
-                _log.error("reload (%s): nothing has changed: %s", reason, error)
+                _log.error("reload (%s) refused, all is as before: %s", reason, error)
             except TimeoutError:
                 outcome = "refused"
-                _log.error("reload (%s): nothing has changed: reading took too long", reason)
+                _log.error("reload (%s) refused, all is as before: reading took too long", reason)
             except Exception:  # noqa: BLE001 - a bug here must not end the server
                 outcome = "refused"
-                _log.exception("reload (%s): nothing has changed: a bug", reason)
+                _log.exception("reload (%s) refused, all is as before: a bug", reason)
             else:
                 _log.info("reload (%s): %s", reason, outcome, extra={"fields": self._served()})
             self._count(outcome)

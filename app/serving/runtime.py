@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from app.access.caller import Caller
 from app.config.schema import Config
@@ -32,6 +32,8 @@ from app.upstream.standing import Standings
 POOL_DEADLINE = 300.0
 """Seconds one request to a plain pool may take; a graph has its own deadline."""
 
+UnknownPrice: TypeAlias = Literal["allow", "deny", "assume_max"]
+"""What the operator wants of a call whose price nobody knows, where a key has a budget."""
 NOWHERE: frozenset[str] = frozenset()
 
 
@@ -85,7 +87,9 @@ class Runtime:
 
     served: Mapping[str, Served]
     aliases: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    _bounds: dict[tuple[str, bool], Bounds] = field(default_factory=dict, init=False, repr=False)
+    _bounds: dict[tuple[str, UnknownPrice], Bounds] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def names(self, caller: Caller | None = None) -> tuple[str, ...]:
         """What a caller may use as `model`; without one, all there is."""
@@ -105,20 +109,30 @@ class Runtime:
         return {model.name: model.price for model in models if isinstance(model, ModelPool)}
 
     @cached_property
+    def known_prices(self) -> Mapping[str, Price | None]:
+        """The same as far as any is known: what a pool is sure to cost where it goes there."""
+        models = (served.model for served in self.served.values())
+        pools = {model.name: model.known_price for model in models if isinstance(model, ModelPool)}
+        return {**pools, **{name: price for name, price in self.prices.items() if price}}
+
+    @cached_property
     def dearest(self) -> Price | None:
         """The highest known price for each kind of token."""
-        known = [price for price in self.prices.values() if price is not None]
+        known = [price for price in self.known_prices.values() if price is not None]
         if not known:
             return None
         return Price(max(price.input for price in known), max(price.output for price in known))
 
-    def bounds(self, served: Served, *, assume_dearest: bool = False) -> Bounds:
-        """What requests to a model may cost; unknown prices count as none or as the dearest."""
-        key = (served.name, assume_dearest)
+    def bounds(self, served: Served, unknown: UnknownPrice = "allow") -> Bounds:
+        """What requests to a model may cost, as far as it is known or assumed.
+
+        With `deny`, a price that is known in part is unknown.
+        """
+        key = (served.name, unknown)
         if key not in self._bounds:
-            assumed, prices = self.dearest if assume_dearest else None, self.prices
-            price_of = (lambda name: prices.get(name) or assumed) if assumed else prices.get
-            self._bounds[key] = Bounds(served.model, price_of)
+            assumed = self.dearest if unknown == "assume_max" else None
+            prices = self.known_prices if unknown == "allow" else self.prices
+            self._bounds[key] = Bounds(served.model, lambda name: prices.get(name) or assumed)
         return self._bounds[key]
 
     @property

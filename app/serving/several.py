@@ -27,10 +27,9 @@ class Several:
     def __init__(self, model: ChatModel, conversations: Sequence[Conversation]) -> None:
         self._model, self._conversations = model, conversations
 
-    @property
-    def times(self) -> int:
-        """How often the model is asked."""
-        return len(self._conversations)
+    def requests(self, request: ChatRequest) -> tuple[ChatRequest, ...]:
+        """What the model is asked in the place of this request."""
+        return tuple(replace(request, conversation=each) for each in self._conversations)
 
     @property
     def name(self) -> str:
@@ -49,22 +48,21 @@ class Several:
         turn, room = anyio.Lock(), anyio.CapacityLimiter(AT_ONCE)
         failures: list[Exception] = []
 
-        async def put(number: int, conversation: Conversation) -> None:
+        async def put(number: int, asked: ChatRequest) -> None:
             async def numbered(batch: Batch) -> None:
                 async with turn:  # an `Emit` hears one at a time
                     await emit(_renumbered(batch, number * choices))
 
             try:
                 async with room:
-                    asked = replace(request, conversation=conversation)
                     await self._model.answer(asked, step, numbered)
             except Exception as failure:  # noqa: BLE001 - raised below, as itself
                 failures.append(failure)
                 tasks.cancel_scope.cancel()
 
         async with anyio.create_task_group() as tasks:
-            for number, conversation in enumerate(self._conversations):
-                tasks.start_soon(put, number, conversation)
+            for number, asked in enumerate(self.requests(request)):
+                tasks.start_soon(put, number, asked)
         if failures:
             raise failures[0]
 

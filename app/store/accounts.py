@@ -97,6 +97,11 @@ def key_row(key: VirtualKey) -> dict[str, object]:
     }
 
 
+def changed(row: dict[str, object], was: dict[str, object] | None) -> dict[str, object]:
+    """The columns that are not as they were; all of them where nobody says how they were."""
+    return {name: value for name, value in row.items() if was is None or was[name] != value}
+
+
 def written(value: object) -> str:
     """JSON."""
     return orjson.dumps(value).decode()

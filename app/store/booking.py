@@ -7,14 +7,16 @@ requests, budgets, spend; rows of one table by their id. Nothing here waits or c
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeAlias
+from functools import lru_cache
+from typing import TypeAlias, get_args
 
 import orjson
 
 from app.access.ledger import LOST, CallLine, Reservation, Settlement
+from app.access.windows import BudgetWindow, window_id
 from app.store.reserving import OPEN, budget_id, scope_of_key, scope_of_team
 from app.store.tables import insertion, requests, spend
 from app.store.transactions import Ask, Dialect, Do, Row, Steps
@@ -29,7 +31,8 @@ class Void:
 
 Entry: TypeAlias = Settlement | Void
 
-RECOVERED_AT_ONCE = 500
+_HOUR = 3600
+RECOVERED_AT_ONCE = 100
 _TOMBSTONE = OPEN + " ON CONFLICT (id) DO NOTHING"
 _CLOSE = "DELETE FROM reservations WHERE id "
 _CLOSED = " RETURNING key_id, team_id, amount, key_window, team_window"
@@ -130,22 +133,22 @@ class _Deltas:
         self._add(reservation, "", (0, 0, 0, 0, -cost))
 
     def written(self, words: Dialect) -> Steps[None]:
-        """Write them."""
+        """Write them, the budgets as far as they have rows."""
         if self._budgets:
-            if words.in_order:
-                names = words.pack(sorted(self._budgets))
-                yield Ask(_LOCK + words.among + words.in_order, (names,))
-            changes = sorted(self._budgets.items())
-            yield Do(_SPEND, [(spent, released, name) for name, (spent, released) in changes])
+            names = words.pack(sorted(self._budgets))
+            there = yield Ask(_LOCK + words.among + words.in_order, (names,))
+            changes = [(*self._budgets[name], name) for name in sorted(row[0] for row in there)]
+            if changes:
+                yield Do(_SPEND, changes)
         if self._sums:
             yield Do(_ROLL_UP, [(*where, *sums) for where, sums in sorted(self._sums.items())])
 
     def _spend(self, one: Reservation, cost: int) -> None:
-        for name in _budgets(one.key_id, one.team_id, one.key_window, one.team_window):
+        for name in _spent_in(one):
             self._budgets[name][0] += cost
 
     def _add(self, one: Reservation, model: str, sums: tuple[int, ...]) -> None:
-        day = datetime.fromtimestamp(one.created, UTC).date().isoformat()
+        day = _day(int(one.created // _HOUR))
         known = self._sums[day, one.key_id, one.team_id or "", one.model, model]
         for place, number in enumerate(sums):
             known[place] += number
@@ -158,6 +161,36 @@ def _budgets(
         yield budget_id(scope_of_key(key_id), key_window)
     if team_window is not None and team_id is not None:
         yield budget_id(scope_of_team(team_id), team_window)
+
+
+def _spent_in(one: Reservation) -> Iterator[str]:
+    """Every window of the key and team that a request falls in, whatever budget they have now.
+
+    So a budget that is changed, taken away and set again knows all that was spent meanwhile.
+    """
+    hour = int(one.created // _HOUR)
+    if one.key_id:
+        yield from _names_in(scope_of_key(one.key_id), hour, one.key_window)
+    if one.team_id is not None:
+        yield from _names_in(scope_of_team(one.team_id), hour, one.team_window)
+
+
+@lru_cache(1024)
+def _names_in(scope: str, hour: int, own: int | None) -> tuple[str, ...]:
+    windows = _windows_of(hour).union(() if own is None else (own,))
+    return tuple(budget_id(scope, window) for window in windows)
+
+
+@lru_cache(8)
+def _day(hour: int) -> str:
+    return datetime.fromtimestamp(hour * _HOUR, UTC).date().isoformat()
+
+
+@lru_cache(8)
+def _windows_of(hour: int) -> frozenset[int]:
+    """The windows that this hour since 1970 is in, of every length."""
+    now = datetime.fromtimestamp(hour * _HOUR, UTC)
+    return frozenset(window_id(each, now) for each in (None, *get_args(BudgetWindow)))
 
 
 def _row(one: Settlement) -> Row:

@@ -21,9 +21,10 @@ from app.store.transactions import Ask, Conflict, Dialect, Refused, Steps, Store
 T = TypeVar("T")
 
 TRIES = 5
-LEAST_TIME = 0.05
+LEAST_TIME = 1.0
+"""Seconds a transaction gets however long its claims waited: that may be a busy loop's doing."""
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("moa.store")
 
 
 class Clerk:

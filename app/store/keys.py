@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from app.access.caller import VirtualKey
 from app.access.register import Page
 from app.errors import NameTaken, NotRegistered
-from app.store.accounts import CHANGED, key_of, key_row, keys_with_teams, page_of
+from app.store.accounts import CHANGED, changed, key_of, key_row, keys_with_teams, page_of
 from app.store.database import Database
 from app.store.tables import key_secrets, keys, revision, teams
 
@@ -82,10 +82,11 @@ class StoredKeys:
             rows = await connection.execute(page_of(query, keys, page))
             return [key_of(row) for row in rows.mappings()]
 
-    async def change_key(self, key: VirtualKey) -> None:
+    async def change_key(self, key: VirtualKey, was: VirtualKey | None = None) -> None:
         """As in `Register`; whatever is put there, a revoked key stays revoked."""
-        row = key_row(key)
-        row["revoked"] = func.coalesce(keys.c.revoked, row["revoked"])
+        whole = key_row(key)
+        row = changed(whole, key_row(was) if was else None)
+        row["revoked"] = func.coalesce(keys.c.revoked, whole["revoked"])
         try:
             async with self._database.writing() as connection:
                 await _hold_team(connection, key)

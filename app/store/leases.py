@@ -27,7 +27,7 @@ SHOWN_EVERY = 5.0
 WATCHED_EVERY = 10.0
 LOST_AFTER = 20.0
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("moa.store")
 
 
 def _host() -> str:

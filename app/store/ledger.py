@@ -20,6 +20,7 @@ from itertools import islice
 import anyio
 
 from app.access.ledger import Claim, Reservation, Settlement, reservation_of
+from app.access.money import to_usd
 from app.errors import BudgetReached, InternalError, MoaError, StoreUnavailable
 from app.store.booking import Entry, Void
 from app.store.clerk import Clerk
@@ -29,7 +30,7 @@ from app.store.reserving import Granted, NoRoom
 from app.store.transactions import Conflict, Refused, StoreDown, Writer
 from app.store.writers import writer_of
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("moa.store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +44,8 @@ class Pace:
     """
 
     group: int = 64
-    batch: int = 300
-    spacing: float = 0.002
+    batch: int = 64
+    spacing: float = 0.001
     linger: float = 0.05
     queue: int = 10_000
     deadline: float = 2.0
@@ -161,9 +162,14 @@ class StoredLedger:
         """As in `Ledger`."""
         self._put(settlement)
 
+    @property
+    def has_room(self) -> bool:
+        """As in `Ledger`."""
+        return len(self._queue) < self._pace.queue
+
     async def room(self) -> None:
         """As in `Ledger`."""
-        while len(self._queue) >= self._pace.queue:
+        while not self.has_room:
             await self._written.wait()
 
     async def drain(self) -> None:
@@ -297,5 +303,9 @@ def _answer(wish: _Wish) -> Reservation:
         return answer
     if isinstance(answer, NoRoom):
         owner = answer.scope.partition(":")[0]
-        raise BudgetReached(f"The budget of this {owner} has no room for this request.")
+        most = f"{to_usd(wish.claim.amount):f}"
+        raise BudgetReached(
+            f"The budget of this {owner} has no room for this request, which may cost up to {most} "
+            "USD; a smaller max_tokens makes that less."
+        )
     raise answer or InternalError(InternalError.TOLD)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from app.access.caller import Team
 from app.access.register import Page
 from app.errors import NameTaken
-from app.store.accounts import CHANGED, owner_row, page_of, team_of
+from app.store.accounts import CHANGED, changed, owner_row, page_of, team_of
 from app.store.database import Database
 from app.store.keys import StoredKeys
 from app.store.tables import keys, teams
@@ -52,12 +52,14 @@ class StoredTeams:
         async with self._database.reading() as connection:
             return [team_of(row) for row in (await connection.execute(query)).mappings()]
 
-    async def change_team(self, team: Team) -> None:
+    async def change_team(self, team: Team, was: Team | None = None) -> None:
         """As in `Register`."""
-        change = update(teams).where(_LIVE, teams.c.id == team.id).values(owner_row(team))
+        row = changed(owner_row(team), owner_row(was) if was else None)
+        change = update(teams).where(_LIVE, teams.c.id == team.id).values(row)
         try:
             async with self._database.writing() as connection:
-                await connection.execute(change)
+                if row:
+                    await connection.execute(change)
                 await connection.execute(CHANGED)
         except IntegrityError:
             raise NameTaken(_TAKEN) from None

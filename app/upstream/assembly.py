@@ -55,8 +55,13 @@ class ModelPool:
     def price(self) -> Price | None:
         """The dearest of all that may answer, kind by kind of token; None if one is unknown."""
         prices = [each.target.price for each in self.reached]
-        known = [price for price in prices if price is not None]
-        return _dearest(known) if len(known) == len(prices) else None
+        return None if None in prices else self.known_price
+
+    @property
+    def known_price(self) -> Price | None:
+        """The same of those whose price is known, None if there are none."""
+        known = [price for each in self.reached if (price := each.target.price) is not None]
+        return _dearest(known) if known else None
 
     async def answer(self, request: ChatRequest, step: Step, emit: Emit) -> None:
         """Answer, as every `ChatModel` does."""

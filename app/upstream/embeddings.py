@@ -19,7 +19,7 @@ from app.errors import InternalError, MoaError, UpstreamError
 from app.protocol.completion import error_in
 from app.protocol.embeddings import in_form
 from app.protocol.json_types import JsonObject
-from app.protocol.tokens import BYTES_PER_TOKEN, estimate_text
+from app.protocol.tokens import BYTES_PER_TOKEN, estimate_inputs, estimate_text
 from app.protocol.usage import Usage, parse_usage
 from app.record import Outcome, Step, Target
 from app.upstream.errors import ErrorTranslator
@@ -102,7 +102,7 @@ class EmbeddingsCall:
         step: Step,
         read: Callable[[JsonObject, int], T],
     ) -> T:
-        attempt = _Attempt(sum(map(_estimate, inputs)))
+        attempt = _Attempt(estimate_inputs(list(inputs)))
         call = step.begin(self._target)
         outcome, error_kind = Outcome.CANCELLED, None
         try:
@@ -216,13 +216,6 @@ class EmbeddingsCall:
 
     def _malformed(self, what: str) -> UpstreamError:
         return self._errors.malformed(f"answered {what}")
-
-
-def _estimate(given: object) -> int:
-    """Tokens of one input: a text, or token ids."""
-    if isinstance(given, str):
-        return estimate_text(given)
-    return len(given) if isinstance(given, list) else 0
 
 
 def _is_vector(value: object) -> TypeGuard[list[float]]:

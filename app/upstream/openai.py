@@ -186,7 +186,7 @@ def _usage(attempt: _Attempt, request: ChatRequest) -> Usage | None:
         return None
     reader = attempt.reader
     if reader.usage is None:
-        return Usage(request.conversation.tokens, reader.estimated_tokens, estimated=True)
+        return Usage(request.prompt_tokens, reader.estimated_tokens, estimated=True)
     if reader.is_complete or reader.usage.completion >= reader.estimated_tokens:
         return reader.usage
     return replace(reader.usage, completion=reader.estimated_tokens, estimated=True)

@@ -1,7 +1,7 @@
 """Keys are found once, forgotten when something changes, and known while the store is away."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -165,6 +165,30 @@ async def test_a_flood_of_wrong_keys_reaches_the_store_at_a_bounded_rate():
         assert refused == 2 * LOOKUPS_PER_SECOND
         time.seconds += 1
         assert await ring.find(store.add(key())) is not None
+
+
+async def test_a_flood_does_not_shut_out_keys_that_were_found_before_a_change():
+    store, time = Store(), Time()
+    secrets = [store.add(key()) for _ in range(2 * int(LOOKUPS_PER_SECOND))]
+    async with following(store, time) as ring:
+        for number, secret in enumerate(secrets):
+            time.seconds += number / LOOKUPS_PER_SECOND
+            assert await ring.find(secret) is not None
+        store.number += 1
+        await ring.refresh()
+        with suppress(Overloaded):
+            while True:
+                await ring.find(stranger())
+        for secret in secrets:
+            assert await ring.find(secret) is not None
+
+
+def test_of_former_keys_no_more_digests_are_kept_than_of_present_ones():
+    known = KnownKeys(most=3)
+    for number in range(10):
+        known.keep(f"key {number}", Finding(object()), number)
+        known.forget()
+    assert [number for number in range(10) if known.is_familiar(f"key {number}")] == [7, 8, 9]
 
 
 async def test_a_flood_does_not_drive_out_keys_that_were_found():

@@ -33,6 +33,13 @@ def test_the_address_is_one_a_client_here_can_use(host: str, url: str) -> None:
     assert base_url(host, 80) == url
 
 
+def test_a_start_on_every_address_says_so(start: Start) -> None:
+    everywhere = replace(start, settings=load_settings({"MOA_HOST": "0.0.0.0"}))  # noqa: S104
+    assert dict(facts(everywhere, 80))["address"] == (
+        "http://127.0.0.1:80 (and every other address of this machine; 1 worker, uvloop, httptools)"
+    )
+
+
 def test_a_terminal_gets_a_table_and_a_command_that_is_not_broken(start: Start) -> None:
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system=None, width=60, soft_wrap=True)

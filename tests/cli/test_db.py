@@ -50,4 +50,5 @@ def test_a_database_that_does_not_answer_is_said(
     result = moa(*command)
     assert result.exit_code == 1
     assert "database does not answer" in result.stderr
+    assert "127.0.0.1', 9)" in result.stderr  # the address and the reason, as the system tells them
     assert "canary" not in result.output

@@ -94,7 +94,7 @@ def test_a_bad_file_changes_nothing_and_is_named_with_its_line(
     config.write_text(good.replace("aggregator: a", "aggregator: nobody"))
     hang_up(server, workers, "refused")
     log = (tmp_path / "log").read_text()
-    assert log.count(f"nothing has changed: {config}:12: graphs.duo.aggregator: ") == workers
+    assert log.count(f"refused, all is as before: {config}:12: graphs.duo.aggregator: ") == workers
     assert server.ask("duo").status_code == 200
     config.write_text(good)
     hang_up(server, workers, "unchanged")

@@ -170,7 +170,7 @@ def test_a_name_that_is_taken_or_unknown_is_said(moa: Moa) -> None:
 
 
 def test_a_name_with_spaces_around_it_is_refused(moa: Moa) -> None:
-    assert "NAME: found  a, expected 1 to 100 characters" in moa("keys", "create", " a").stderr
+    assert "NAME: found ' a', expected 1 to 100 characters" in moa("keys", "create", " a").stderr
 
 
 def test_a_key_made_beside_a_running_server_closes_it_for_ever(
@@ -203,6 +203,15 @@ def test_a_rotated_key_works_with_both_secrets_until_the_overlap_is_over(
     newest = told(moa, "keys", "rotate", "alice", "--overlap", "0s")["key"]
     assert becomes(server, new, 401) < A_SECOND
     assert (status(server, old), status(server, newest)) == (401, 200)
+
+
+def test_a_rotation_says_until_when_the_former_secret_works(moa: Moa) -> None:
+    moa("keys", "create", "alice")
+    assert "(the former secret has ended); its secret" in (
+        moa("keys", "rotate", "alice", "--overlap", "0s").stderr
+    )
+    told = moa("keys", "rotate", "alice").stderr
+    assert re.search(r"\(the former secret works until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\)", told)
 
 
 def test_a_change_counts_for_the_next_request(moa: Moa, serve: Serve, config: Path) -> None:

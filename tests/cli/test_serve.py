@@ -13,7 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from app.cli.desk import database_shown
 from app.cli.serve import is_loopback
+from app.config import load_settings
 from app.upstream.fake_server import FakeUpstream, Reply
 from tests.cli.serving import COMMAND, PATIENCE, Serve, until_closed
 
@@ -45,6 +47,7 @@ def test_it_says_where_it_listens_what_it_serves_and_how_to_ask(
     assert server.lines[1:-1] == [
         "access: open mode: no key is set, so programs on this machine may call, nobody else",
         "keys: no virtual keys; `moa keys create NAME` makes one; from then on a key is needed",
+        f"database: {database_shown(load_settings(os.environ))}",
         f"config: {config}",
         "chosen: Named on the command line.",
         "left out: gone (A_KEY_NOBODY_SET is not set), with 1 model",

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from app.engine.bounds import Asked as Asked_
 from app.engine.bounds import Bounds, Worst, asked, worst_case
+from app.engine.judging import JUDGE_TOKENS
 from app.engine.requests import DEFAULT_OUTPUT
 from app.errors import MoaError
 from app.interfaces import Abilities
@@ -22,7 +23,15 @@ from app.record import FREE, Price, Step
 from app.upstream.fake import Answer as Played
 from app.upstream.fake import FakeModel, Script
 from tests.engine.graphs import Asked, build, question
-from tests.engine.test_measure_property import ANY_SIZE, BAD, NAMES, TOOL_TURN, USER, nested
+from tests.engine.test_measure_property import (
+    ANY_SIZE,
+    BAD,
+    NAMES,
+    TOOL_TURN,
+    TOOLS,
+    USER,
+    nested,
+)
 
 PRICE = Price(Decimal(1), Decimal(10))
 CAPPED = Abilities(max_output=60)
@@ -44,7 +53,9 @@ def spendthrift(bad: Sequence[Played | None]) -> Callable[[ChatRequest], Played]
         cap = request.params["max_tokens"]
         assert isinstance(cap, int)
         text = f"Best: 1, 2 yes {number} " + "ab " * cap
-        return Script(text[: 3 * cap], usage=Usage(request.conversation.tokens, cap))
+        choices = request.params.get("n", 1)
+        assert isinstance(choices, int)
+        return Script(text[: 3 * cap], usage=Usage(request.prompt_tokens, choices * cap))
 
     return answer
 
@@ -54,8 +65,10 @@ def spendthrift(bad: Sequence[Played | None]) -> Callable[[ChatRequest], Played]
     specs=nested(anything=True),
     bad=st.lists(st.sampled_from([None, None, *BAD]), min_size=1, max_size=8),
     messages=st.sampled_from([(USER,), TOOL_TURN]),
+    cap=st.sampled_from([1, 90, 3_000]),
+    more=st.sampled_from([{}, {"n": 3}, {"tools": TOOLS}, {"tools": TOOLS, "n": 3}]),
 )
-def test_no_run_costs_more_than_its_worst_case(specs, bad, messages) -> None:
+def test_no_run_costs_more_than_its_worst_case(specs, bad, messages, cap, more) -> None:
     models = {
         name: FakeModel(name, spendthrift(bad), abilities=CAPPED, price=PRICE) for name in NAMES
     }
@@ -64,7 +77,7 @@ def test_no_run_costs_more_than_its_worst_case(specs, bad, messages) -> None:
         for name, spec in specs.items()
     }
     graph = build(without_vectors, models, ANY_SIZE)["outer"]
-    request = ChatRequest(Conversation(messages), {"max_tokens": 90})
+    request = ChatRequest(Conversation(messages), {"max_tokens": cap, **more})
     run = Asked()
     run.record.is_reserved = True
 
@@ -103,6 +116,38 @@ def test_without_a_cap_an_answer_may_be_as_long_as_its_model_writes(abilities, w
     request = question("a")
     worst = worst_case(FakeModel("a", abilities=abilities), asked(request), prices("a"))
     assert worst.tokens == request.conversation.tokens + written
+
+
+def test_of_two_caps_the_larger_counts_since_a_server_may_know_one_name_only() -> None:
+    request = question("a", max_completion_tokens=1, max_tokens=9_000)
+    assert asked(request).cap == 9_000
+
+
+@pytest.mark.parametrize("params", [{"n": 8}, {"max_tokens": 100_000}, {"max_tokens": 1}])
+def test_where_proposers_answer_whole_each_may_write_what_the_client_wants(params) -> None:
+    def answer(request: ChatRequest) -> Played:
+        choices, cap = request.params.get("n", 1), request.params.get("max_tokens", DEFAULT_OUTPUT)
+        assert isinstance(choices, int)
+        assert isinstance(cap, int)
+        return Script("Best: 1", usage=Usage(request.prompt_tokens, choices * cap))
+
+    models = {name: FakeModel(name, answer, price=PRICE) for name in NAMES}
+    spec = {"layers": [{"proposers": list(NAMES)}], "aggregator": "a", "tools": "pick"}
+    graph = build({"g": spec}, models)["g"]
+    request, run = question("a", tools=TOOLS, **params), Asked()
+    anyio.run(graph.answer, request, Step(run.record), run.emit)
+    assert len(run.record.calls) == 4
+    worst = worst_case(graph, asked(request), prices(*NAMES))
+    assert sum((call.cost or FREE for call in run.record.calls), FREE) <= worst.cost
+
+
+def test_the_judge_of_a_router_may_write_more_than_the_client_wants() -> None:
+    fakes = {name: FakeModel(name) for name in ("judge", "one", "two")}
+    judge = {"model": "judge", "choices": {"one": "easy", "two": "hard"}}
+    route = {"kind": "route", "otherwise": "one", "ask": judge}
+    graph = build({"g": {"layers": [], "output": route}}, fakes)["g"]
+    worst = worst_case(graph, asked(question("a", max_tokens=1)), prices("judge"))
+    assert worst.cost >= PRICE.of(Usage(0, JUDGE_TOKENS))
 
 
 def test_tools_and_formats_count_as_prompt() -> None:

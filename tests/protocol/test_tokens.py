@@ -10,6 +10,7 @@ from app.protocol.json_types import JsonObject
 from app.protocol.tokens import (
     TOKENS_PER_IMAGE,
     TOKENS_PER_MESSAGE,
+    estimate_inputs,
     estimate_messages,
     estimate_text,
 )
@@ -51,6 +52,32 @@ def test_media_cost_a_constant_however_large_they_are(kind: str) -> None:
     part = {"type": kind, kind: {"url": "data:" + "A" * 90_000}}
     message = {"role": "user", "content": [{"type": "text", "text": "abc"}, part]}
     assert estimate_messages([message]) == TOKENS_PER_MESSAGE + 1 + TOKENS_PER_IMAGE
+
+
+def test_an_empty_text_beside_a_picture_hides_nothing() -> None:
+    part = {"type": "image_url", "image_url": {"url": "data:"}, "text": "", "refusal": ""}
+    assert estimate_messages([{"role": "user", "content": [part]}]) >= TOKENS_PER_IMAGE
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": [{"type": "thinking", "thinking": "abc" * 5_000}]},
+        {"content": "a", "reasoning_content": "abc" * 5_000},
+        {"content": "a", "refusal": "abc" * 5_000},
+        {"content": "a", "name": "abc" * 5_000},
+        {"content": "a", "reasoning_details": [{"text": "abc" * 5_000}]},
+    ],
+)
+def test_whatever_else_a_message_says_is_counted(message: JsonObject) -> None:
+    assert estimate_messages([{"role": "assistant", **message}]) >= 5_000
+
+
+@pytest.mark.parametrize(
+    ("given", "tokens"), [("abcd", 2), (["abc", "abcd"], 3), ([7, 8, 9], 3), ([[1], [2, 3]], 3)]
+)
+def test_what_is_to_be_embedded_costs_its_tokens(given: object, tokens: int) -> None:
+    assert estimate_inputs(given) == tokens
 
 
 def test_a_refusal_part_costs_its_text() -> None:

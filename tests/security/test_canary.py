@@ -212,7 +212,7 @@ def test_no_planted_secret_comes_out_anywhere(
         for number, wrong in enumerate(WRONG_PLACES, 1):
             file.write_text(wrong)
             server.process.send_signal(signal.SIGHUP)
-            logged(tmp_path, "nothing has changed", number)
+            logged(tmp_path, "refused, all is as before", number)
             assert printed(canaries, environ, "check", str(file), "--json") != 0
             assert printed(canaries, environ, "check", str(file)) != 0
         visitor.ask("GET", "/metrics", virtual)

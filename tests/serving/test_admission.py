@@ -13,6 +13,7 @@ from app.access.caller import Caller, Limits, Team, VirtualKey
 from app.access.ledger import Claim, Reservation, Settlement, reservation_of
 from app.access.limiter import Check, Verdict
 from app.errors import BudgetReached, Forbidden, RateLimited, StoreUnavailable
+from app.protocol.chat import ChatRequest, Conversation
 from app.protocol.usage import Usage
 from app.record import Outcome, Price, RunRecord, Step, Target
 from app.serving import admission as module
@@ -46,6 +47,10 @@ class Books:
     def settle(self, settlement: Settlement) -> None:
         self.settled.append(settlement)
 
+    @property
+    def has_room(self) -> bool:
+        return not self.is_full
+
     async def room(self) -> None:
         if self.is_full:
             await anyio.sleep_forever()
@@ -68,11 +73,12 @@ def record(run_id: str = "run") -> RunRecord:
     return RunRecord(run_id, "a", iter(range(10**6)).__next__)
 
 
-def wanted(price: Price | None = PRICE, *, times: int = 1, **params: object) -> Wanted:
+def wanted(price: Price | None = PRICE, *prompts: str, **params: object) -> Wanted:
     runtime = runtime_of({"a": FakeModel("a")})
     runtime.__dict__["prices"] = {"a": price}  # what a pool of the assembly would say
-    request = question("abc" * 10, **{"max_tokens": 100, **params})
-    return Wanted(runtime, runtime.resolve("a"), request, 60.0, times)
+    texts = prompts or ("abc" * 10,)
+    requests = [question(text, **{"max_tokens": 100, **params}) for text in texts]
+    return Wanted(runtime, runtime.resolve("a"), requests, 60.0)
 
 
 def entry(
@@ -98,7 +104,7 @@ async def test_a_budget_is_asked_for_the_worst_case_and_answers_are_capped() -> 
     books = Books()
     one = entry(key(Limits(budget=Decimal(5), budget_window="day")), books=books)
     await one.admit()
-    prompt = one.wanted.request.conversation.tokens
+    prompt = one.wanted.requests[0].conversation.tokens
     (claim,) = books.claims
     assert claim.amount == prompt * 10**6 + 100 * 10**7
     assert claim.key_budget is not None
@@ -106,12 +112,21 @@ async def test_a_budget_is_asked_for_the_worst_case_and_answers_are_capped() -> 
     assert one.run.is_reserved
 
 
-async def test_several_conversations_in_one_request_are_paid_for_one_by_one() -> None:
-    books, one_of_them = Books(), Books()
-    limits = Limits(budget=Decimal(5))
-    await entry(key(limits), books=books, asks=wanted(times=3)).admit()
-    await entry(key(limits), books=one_of_them).admit()
-    assert books.claims[0].amount == 3 * one_of_them.claims[0].amount
+async def test_several_conversations_in_one_request_are_paid_for_each_by_its_length() -> None:
+    texts, limits = ("a", "abc" * 1_000, "abc" * 50_000), Limits(budget=Decimal(5))
+    together, alone = Books(), Books()
+    await entry(key(limits), books=together, asks=wanted(PRICE, *texts)).admit()
+    for text in texts:
+        await entry(key(limits), books=alone, asks=wanted(PRICE, text)).admit()
+    assert together.claims[0].amount == sum(claim.amount for claim in alone.claims)
+
+
+async def test_texts_to_embed_are_part_of_what_is_set_aside() -> None:
+    books = Books()
+    price = Price(Decimal(1), Decimal(0))
+    asks = replace(wanted(price), requests=[ChatRequest(Conversation(()), {"input": "abc" * 900})])
+    await entry(key(Limits(budget=Decimal(5))), books=books, asks=asks).admit()
+    assert books.claims[0].amount == 900 * 10**6
 
 
 async def test_without_a_budget_the_request_is_opened_in_the_books_at_no_amount() -> None:
@@ -249,7 +264,7 @@ async def test_an_unknown_price_counts_as_nothing_or_as_the_dearest(policy, *, c
         key(Limits(budget=Decimal(1))), books=books, policy=Policy(unknown_price=policy), asks=asks
     )
     await one.admit()
-    worst = asks.request.conversation.tokens * 10**6 + 100 * 10**7
+    worst = asks.requests[0].conversation.tokens * 10**6 + 100 * 10**7
     assert books.claims[0].amount == counts * worst
     spend(one.run, Usage(10, 20), price=None)
     await one.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -9,12 +10,17 @@ import anyio
 import orjson
 import pytest
 
+from app.access.caller import Caller, Limits, VirtualKey
+from app.access.limiter import Check
 from app.errors import DeadlineExceeded, GraphFailed, InternalError, UpstreamUnavailable
 from app.protocol.chat import Batch
 from app.protocol.request import Wishes
 from app.protocol.usage import Usage
-from app.record import Outcome, Price
+from app.record import Outcome, Price, RunRecord
 from app.serving import runtime as runtime_module
+from app.serving.admission import Admission
+from app.serving.chat import ChatService
+from app.store.limits_memory import MemoryLimiter
 from app.upstream.fake import Answer, FakeModel, Script
 from tests.serving.served import Ear, House, chat
 
@@ -22,6 +28,7 @@ DOWN = UpstreamUnavailable("The upstream 'x' could not be reached.")
 PRICE = Price(Decimal(1), Decimal(2))
 HANGS = Script(hang=True)
 RUN = Wishes(include=("run",))
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 def house(
@@ -312,3 +319,18 @@ async def test_a_plain_pool_makes_its_one_call_whatever_its_caps() -> None:
     run, ear = at.open(chat("a", wishes=Wishes(max_calls=1, max_cost=Decimal("1e-9")))), Ear()
     await run.execute(ear)
     assert (len(one.calls), ear.answer.text()) == (1, "Alpha.")
+
+
+async def test_a_listener_that_breaks_does_not_keep_a_place_or_the_books_open() -> None:
+    def broken(_record: RunRecord) -> None:
+        raise ZeroDivisionError("bug")
+
+    limiter = MemoryLimiter()
+    who = Caller("k", VirtualKey("k", "ada", "moa-abc", NOW, limits=Limits(concurrent=1)))
+    runtime = runtime_module.runtime_of({"a": FakeModel("a")})
+    admission = Admission(limiter=limiter)
+    service = ChatService(lambda: runtime, on_end=broken, admission=admission)
+    with pytest.raises(ZeroDivisionError):
+        await service.open(chat("a"), run_id="one", who=who).execute(Ear())
+    verdict = await limiter.take("two", [Check("key:k", "concurrent", 1, 1)], 60.0)
+    assert verdict.allowed

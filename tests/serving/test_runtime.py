@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from app.config.schema import Config
+from app.engine.bounds import Asked
 from app.engine.proposal_cache import CachedModel
 from app.errors import ConfigError, ModelNotFound
 from app.protocol.chat import ChatRequest, Conversation
@@ -73,6 +75,23 @@ async def test_graphs_are_given_the_cache_and_tell_configurations_of_a_model_apa
             step = Step(RunRecord("run", "lite", lambda: 0.0), node="small")
             keys.add(model.key(ChatRequest(Conversation(())), step))
     assert len(keys) == 2
+
+
+async def test_a_pool_is_sure_to_cost_what_its_priced_deployments_do() -> None:
+    dear = {"upstream": "cloud", "model": "big-1", "price": {"input": 75, "output": 0}}
+    unpriced = {"upstream": "own", "model": "small-1"}
+    config = {
+        "upstreams": {"cloud": CONFIG["upstreams"]["cloud"], "own": {"base_url": ADDRESSES["own"]}},
+        "models": {"mixed": {"deployments": [dear, unpriced]}},
+    }
+    async with open_transports() as transports:
+        runtime = build_runtime(Config.model_validate(config), transports, {})
+    served, million = runtime.resolve("mixed"), Asked(10**6, cap=1)
+    assert runtime.prices == {"mixed": None}
+    worst = runtime.bounds(served).of(million)
+    assert (worst.cost, worst.unpriced) == (Decimal(75), frozenset())
+    assert runtime.bounds(served, "assume_max").of(million).cost == Decimal(75)
+    assert runtime.bounds(served, "deny").of(million).unpriced == {"mixed"}
 
 
 def test_names_with_slashes_resolve() -> None:

@@ -381,6 +381,35 @@ async def test_a_budget_that_is_set_later_counts_what_was_spent_in_its_window(
         await ledger.reserve(claim(71, key_budget=tomorrow))
 
 
+async def test_a_budget_that_is_taken_away_and_set_again_knows_what_was_spent_meanwhile(
+    database: Database,
+) -> None:
+    midnight = int(NOON // 86400) * 86400
+    today = Budget(100, midnight)
+    async with open_ledger(database, pace=FAST) as ledger:
+        for budget in (today, None, Budget(10**6, 0)):
+            one = await ledger.reserve(claim(10, key_budget=budget))
+            ledger.settle(settlement(one, 40))
+            await until_written(ledger)
+        with pytest.raises(BudgetReached):
+            await ledger.reserve(claim(1, key_budget=today))
+        await ledger.reserve(claim(1, key_budget=Budget(121, 0)))
+        with pytest.raises(BudgetReached):
+            await ledger.reserve(claim(1, key_budget=Budget(121, 0)))
+
+
+async def test_a_request_under_way_counts_in_a_budget_that_is_set_before_it_ends(
+    database: Database,
+) -> None:
+    async with open_ledger(database, pace=FAST) as ledger:
+        early = await ledger.reserve(claim(90, limit=None))
+        await ledger.reserve(claim(10))
+        ledger.settle(settlement(early, 90))
+        await until_written(ledger)
+        with pytest.raises(BudgetReached):
+            await ledger.reserve(claim(1))
+
+
 async def test_a_settlement_is_spent_in_the_window_it_was_reserved_in(database: Database) -> None:
     async with open_ledger(database, pace=FAST) as ledger:
         late = await ledger.reserve(claim(50, key_budget=Budget(50, 3600)))

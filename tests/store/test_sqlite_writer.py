@@ -1,7 +1,10 @@
 """What only SQLite does: one file, one writer at a time, threads that cannot be cancelled."""
 
 import sqlite3
+import threading
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from pathlib import Path
 
 import anyio
@@ -11,7 +14,7 @@ from app.errors import StoreUnavailable
 from app.store.database import open_database
 from app.store.ledger import Pace, open_ledger
 from app.store.migrate import upgrade
-from app.store.sqlite_writer import SqliteWriter
+from app.store.sqlite_writer import CHECKPOINT_EVERY, SLOW, SqliteWriter
 from app.store.transactions import Ask, Dialect, Do, Refused, Steps, StoreDown
 from tests.store.books import claim, settlement, sums, until_up, until_written
 
@@ -61,6 +64,71 @@ async def test_a_cancelled_transaction_is_over_before_the_next_one_begins(tmp_pa
         await writer.run(slow)
     assert await writer.run(read) == 2
     await writer.close()
+
+
+@pytest.fixture
+async def writer(tmp_path: Path) -> AsyncIterator[SqliteWriter]:
+    async with open_database(f"sqlite:///{tmp_path / 'moa.db'}") as database:
+        await upgrade(database)
+    made = SqliteWriter(str(tmp_path / "moa.db"))
+    await made.run(lambda _: one_question())
+    yield made
+    await made.close()
+
+
+def who_runs(pause: float = 0) -> Callable[[Dialect], Steps[int]]:
+    def steps(_words: Dialect) -> Steps[int]:
+        yield Do("UPDATE revision SET number = number + ?", [(1,)])
+        time.sleep(pause)
+        return threading.get_ident()
+
+    return steps
+
+
+async def test_short_transactions_run_here_and_after_a_long_one_they_do_not(
+    writer: SqliteWriter,
+) -> None:
+    here = threading.get_ident()
+    assert await writer.run(who_runs()) == here
+    assert await writer.run(who_runs(SLOW * 1.5)) == here
+    assert await writer.run(who_runs()) != here
+
+
+async def test_the_log_is_flushed_by_the_thread_now_and_then(
+    tmp_path: Path, writer: SqliteWriter
+) -> None:
+    elsewhere = [await writer.run(who_runs()) for _ in range(2 * CHECKPOINT_EVERY)]
+    assert len(elsewhere) - elsewhere.count(threading.get_ident()) == 2
+    copy = tmp_path / "copy.db"
+    copy.write_bytes((tmp_path / "moa.db").read_bytes())  # without its log
+    with closing(sqlite3.connect(copy)) as connection:
+        (flushed,) = connection.execute("SELECT number FROM revision").fetchone()
+    assert flushed >= CHECKPOINT_EVERY
+
+
+async def test_the_loop_runs_on_while_another_process_writes(
+    tmp_path: Path, writer: SqliteWriter
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "moa.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(writer.run, who_runs())
+            for _ in range(20):
+                await anyio.sleep(0.001)
+            other.execute("ROLLBACK")  # never reached if the loop waited for it
+    assert await writer.run(counted) == 1
+
+
+async def test_transactions_that_are_asked_for_at_once_are_all_done(writer: SqliteWriter) -> None:
+    async with anyio.create_task_group() as tasks:
+        for pause in (0.0, SLOW * 1.5, 0.0, 0.0, 0.01) * 4:
+            tasks.start_soon(writer.run, who_runs(pause))
+    assert await writer.run(counted) == 20
+
+
+def counted(_words: Dialect) -> Steps[int]:
+    rows = yield Ask("SELECT number FROM revision")
+    return int(rows[0][0])
 
 
 async def test_a_file_that_is_gone_is_not_made_again(tmp_path: Path) -> None:

@@ -65,5 +65,5 @@ class Authentication:
 
 def _refusal(need: Need | None, who: Caller) -> str:
     if need is Right.ADMIN and who.key is None:
-        return "This needs a key with the right 'admin', which `moa keys create` makes"
+        return "This needs a key with the right 'admin': `moa keys create NAME --rights admin`"
     return "This address is shut" if need is None else f"This key lacks the right '{need}'"

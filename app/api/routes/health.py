@@ -20,10 +20,11 @@ async def live() -> JsonObject:
 
 @router.get("/health/ready")
 async def ready(request: Request, response: Response) -> JsonObject:
-    """200 while there is a model to serve, else 503; so too while the server drains."""
+    """200 while there is a model to serve and what that needs is there, and no drain; else 503."""
     services = getattr(request.app.state, "services", None)
     draining = getattr(request.state, DRAINING, False)
-    if services is not None and services.runtime().served and not draining:
+    is_able = services is not None and services.runtime().served and services.can_admit()
+    if is_able and not draining:
         return {"status": "ready"}
     response.status_code = 503
     return {"status": "not ready"}
