@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from datetime import date, datetime
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from app.access.caller import Limits
 from app.access.money import to_usd
@@ -17,6 +18,18 @@ from app.api.admin_bodies import LimitsTold
 from app.serving.usage import BudgetState, Usage
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def _iso_day(value: object) -> object:
+    """A number would be taken for the seconds since 1970."""
+    if isinstance(value, str) and not _ISO_DAY.fullmatch(value):
+        raise ValueError("expected a day such as 2026-01-31")
+    return value
+
+
+_ISO_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+Day: TypeAlias = Annotated[date, BeforeValidator(_iso_day)]
+"""A day in a query: ISO 8601, with hyphens."""
 
 
 class Sums(BaseModel):

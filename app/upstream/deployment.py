@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from app import __version__
@@ -21,12 +22,14 @@ from app.upstream.aiohttp_transport import AiohttpTransport
 from app.upstream.egress import Egress, egress_to
 from app.upstream.embeddings import EmbeddingsCall
 from app.upstream.errors import ErrorTranslator
-from app.upstream.httpx_transport import HttpxTransport
 from app.upstream.openai import OpenAICompatible
 from app.upstream.prices import price_of
 from app.upstream.request_body import BodyWriter
 from app.upstream.spec import DeploymentSpec, UpstreamSpec
 from app.upstream.transport import Endpoint, Transport, tls_context
+
+if TYPE_CHECKING:
+    from app.upstream.httpx_transport import HttpxTransport
 
 _SHORTEST_SECRET = 6
 
@@ -49,7 +52,7 @@ class Transports:
         egress = egress_to(upstream.base_url, private=upstream.private, is_proxied=bool(proxy))
         key = (upstream.transport, proxy, upstream.ca_file, egress)
         if key not in self._open:
-            kind = AiohttpTransport if upstream.transport == "aiohttp" else HttpxTransport
+            kind = AiohttpTransport if upstream.transport == "aiohttp" else _httpx()
             self._open[key] = kind(_trust(name, upstream.ca_file), proxy, egress)
         return self._open[key]
 
@@ -156,6 +159,13 @@ def build_deployment(
     # Wrappers around one deployment go here, the innermost first: limit, then breaker.
     listing = endpoint("/models")
     return Deployment(target, call, embeddings, listing, headers, upstream.warm, address)
+
+
+def _httpx() -> type[HttpxTransport]:
+    """6 MB that only whoever asks for it needs."""
+    from app.upstream.httpx_transport import HttpxTransport  # noqa: PLC0415
+
+    return HttpxTransport
 
 
 def _headers(settings: UpstreamSpec) -> dict[str, str]:

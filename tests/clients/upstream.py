@@ -13,7 +13,7 @@ KEY = "sk-a-client-of-the-tests"
 
 CONFIG = """
 upstreams:
-  fake: {base_url: BASE, api_key: sk-of-the-upstream}
+  fake: {base_url: BASE, api_key: sk-of-the-upstream, retries: 0, breaker: off}
 models:
   first: {upstream: fake, model: first}
   second: {upstream: fake, model: second}

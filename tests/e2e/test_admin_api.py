@@ -216,6 +216,7 @@ def test_days_in_the_wrong_order_are_refused(admin: httpx.Client) -> None:
     days = {"from": "2026-02-02", "to": "2026-02-01"}
     refused(admin.get("/admin/spend", params=days), 400, "from")
     refused(admin.get("/admin/spend", params={"from": "soon"}), 400, "from")
+    refused(admin.get("/admin/spend", params={"to": "0"}), 400, "to")
     refused(admin.get("/admin/spend", params={"by": "mood"}), 400, "by")
 
 

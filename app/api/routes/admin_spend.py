@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,7 +10,7 @@ from app.access.caller import Right
 from app.access.register import GroupBy
 from app.api.rights import needing
 from app.api.services import usage
-from app.api.usage_bodies import SpendTold, spend_csv, spend_told
+from app.api.usage_bodies import Day, SpendTold, spend_csv, spend_told
 
 router = APIRouter(prefix="/admin/spend", tags=["admin"], route_class=needing(Right.ADMIN))
 CSV: dict[int | str, dict[str, Any]] = {
@@ -22,8 +21,8 @@ CSV: dict[int | str, dict[str, Any]] = {
 @router.get("", response_model=SpendTold, responses=CSV)
 async def spend(
     request: Request,
-    first: Annotated[date | None, Query(alias="from", description="This month's first.")] = None,
-    last: Annotated[date | None, Query(alias="to", description="Today.")] = None,
+    first: Annotated[Day | None, Query(alias="from", description="This month's first.")] = None,
+    last: Annotated[Day | None, Query(alias="to", description="Today.")] = None,
     by: GroupBy = "key",
     form: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
 ) -> SpendTold | Response:

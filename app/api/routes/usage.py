@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -11,7 +10,7 @@ from app.access.caller import NO_LIMITS, Right
 from app.api import exchange
 from app.api.rights import needing
 from app.api.services import usage
-from app.api.usage_bodies import UsageTold, usage_told
+from app.api.usage_bodies import Day, UsageTold, usage_told
 from app.errors import Forbidden, InvalidRequest
 
 router = APIRouter(tags=["usage"], route_class=needing(Right.CALL))
@@ -21,8 +20,8 @@ router = APIRouter(tags=["usage"], route_class=needing(Right.CALL))
 async def own_usage(
     request: Request,
     *,
-    first: Annotated[date | None, Query(alias="from", description="This month's first.")] = None,
-    last: Annotated[date | None, Query(alias="to", description="Today.")] = None,
+    first: Annotated[Day | None, Query(alias="from", description="This month's first.")] = None,
+    last: Annotated[Day | None, Query(alias="to", description="Today.")] = None,
     team: Annotated[bool, Query(description="Of the whole team; needs `read_team`.")] = False,
 ) -> UsageTold:
     """Spend of these days of UTC, limits, and how the budget stands now.
