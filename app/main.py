@@ -76,11 +76,6 @@ def create_app(
         async with AsyncExitStack() as stack:
             stack.enter_context(one_error())
             stores = await stack.enter_async_context(open_stores(settings))
-
-            def can_admit() -> bool:
-                needs_stores = keys.has_virtual and settings.on_store_failure == "closed"
-                return stores.are_up or not needs_stores
-
             current = CurrentRuntime(runtime) if runtime else None
             if current is None:
                 current, reloader = await _open(settings, environ, stack, metrics, stores)
@@ -90,12 +85,7 @@ def create_app(
                 if heed_hangup:
                     tasks.start_soon(reload_on_hangup, reloader)
             services = _services(settings, current, metrics, stores)
-            if stores.database is not None:
-                register = StoredRegister(stores.database)
-                admin = await _follow_keys(register, keys, stores, stack)
-                books = UsageService(StoredBooks(stores.database))
-                services = replace(services, admin=admin, usage=books, can_admit=can_admit)
-            app.state.services = services
+            app.state.services = await _with_records(services, settings, keys, stores, stack)
             if not keys.is_required:
                 _log.warning("open mode: no key is set, whoever reaches this address may call")
             on_start()
@@ -128,6 +118,22 @@ def _key_ring(settings: Settings) -> KeyRing:
     pepper = settings.key_pepper
     secret = pepper.get_secret_value().encode() if pepper else None
     return KeyRing(static, KeyPolicy(settings.require_keys, settings.on_store_failure, secret))
+
+
+async def _with_records(
+    services: Services, settings: Settings, keys: KeyRing, stores: Stores, stack: AsyncExitStack
+) -> Services:
+    """The services with what only a database gives: virtual keys, their keeper, their reports."""
+    if stores.database is None:
+        return services
+    admin = await _follow_keys(StoredRegister(stores.database), keys, stores, stack)
+
+    def can_admit() -> bool:
+        needs_stores = keys.has_virtual and settings.on_store_failure == "closed"
+        return stores.are_up or not needs_stores
+
+    books = UsageService(StoredBooks(stores.database))
+    return replace(services, admin=admin, usage=books, can_admit=can_admit)
 
 
 async def _follow_keys(

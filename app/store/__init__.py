@@ -1,1 +1,1 @@
-"""Where shared state is kept, behind the types of `app.interfaces`; for now, in memory."""
+"""Where what outlives a request is kept: keys, books, counters, caches; behind types of others."""

@@ -74,7 +74,7 @@ async def open_transports(only: Transport | None = None) -> AsyncIterator[Transp
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A configured model: asks `model`, which is the call with everything wrapped around it.
+    """One model of one upstream; `model` is the bare call, which `assembly` puts the guards around.
 
     Whether its upstream makes embeddings, only the upstream knows: any deployment can be asked.
     `listing` and `headers` are for probes and for opening `warm` connections; `address` is its
@@ -156,7 +156,6 @@ def build_deployment(
         context=model.context,
         fields=body.fields,
     )
-    # Wrappers around one deployment go here, the innermost first: limit, then breaker.
     listing = endpoint("/models")
     return Deployment(target, call, embeddings, listing, headers, upstream.warm, address)
 
